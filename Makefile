@@ -1,0 +1,64 @@
+# Penstock. `make help` says what each target does.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := build/demo
+.DEFAULT_GOAL := help
+.PHONY: help install dev demo test check bench fuzz docs model lock clean
+
+help:  ## what each target does
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/installed: requirements.lock setup.py
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Penstock runs on Python 3.10 to 3.13 (what Beam 2.77 supports and the locked wheels exist for); this is %d.%d. Name another one: make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python cannot make virtual environments (on Debian: apt-get install python3-venv)."; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/dev-installed: $(VENV)/installed requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+install: $(VENV)/installed  ## make .venv with all that runs
+
+dev: $(VENV)/dev-installed  ## the same and what tests, checks and trains
+
+demo: install  ## census events from files to tables, with three questions to the tables
+	@rm -rf $(DEMO)
+	@$(BIN)/penstock generate census --rows=12345 --seed=7 --output=$(DEMO)/events
+	@$(BIN)/penstock batch --contract=census --input='$(DEMO)/events/*.ndjson' --output=$(DEMO)/tables
+	@echo; echo "Stored rows, de-identified, with score, label, model version and lineage:"
+	@$(BIN)/penstock query $(DEMO)/tables "select application_id, left(email, 12) || '...' as email, ssn, phone, left(note, 44) as note, round(score, 3) as score, label, model_version, contract_version, split_part(origin, '/', -1) as origin, d from events where note like '%[%' order by origin limit 5"
+	@echo; echo "Refusals by stage and reason:"
+	@$(BIN)/penstock query $(DEMO)/tables "select stage, reason, field, count(*) as rows from failures group by all order by rows desc, reason"
+	@echo; echo "The ledger:"
+	@$(BIN)/penstock query $(DEMO)/tables "select run, read, stored, repeated, refused, balanced, fingerprint, ended - started as took from runs"
+
+test: dev  ## every test
+	$(BIN)/python -m pytest
+
+check: dev  ## style, types, imports
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: dev  ## speed and memory against a plain program, a plain loop and stock Beam
+	$(BIN)/python -m benchmarks
+
+fuzz: dev  ## 100,000 mutated rows and files
+	$(BIN)/python -m tests.fuzz --items=100000
+
+docs: install  ## write the generated parts of README and docs anew
+	$(BIN)/python -m pipelines.tools.docs
+
+model: dev  ## train the census model from the data that is shipped
+	$(BIN)/python schemas/census/train.py
+
+lock: dev  ## lock the dependencies anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header requirements-dev.in -o requirements-dev.lock
+
+clean:  ## remove what was built
+	rm -rf build .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

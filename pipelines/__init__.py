@@ -1,0 +1,1 @@
+"""What runs: options, sources, sinks, the graph, the jobs and the command line."""

@@ -1,0 +1,69 @@
+"""penstock COMMAND --name=value ...
+
+Exit code 0: done and balanced; 1: the run failed or the books do not balance; 2: the request cannot run.
+"""
+
+import importlib
+import sys
+from typing import Any, NamedTuple
+
+from pipelines import options
+from pipelines.flags import parse, usage
+from schemas.errors import Misconfigured
+
+DONE, FAILED, CANNOT_RUN = 0, 1, 2
+
+
+class Command(NamedTuple):
+    """A command: its options, the module whose `run(options, beam_arguments) -> exit code` does it, one line of help."""
+
+    options: type[Any]
+    module: str
+    summary: str
+    beam: bool = False
+
+
+COMMANDS = {
+    "batch": Command(options.BatchOptions, "pipelines.batch", "Files to tables: reads, deduplicates, de-identifies, scores and stores.", True),
+    "generate": Command(options.GenerateOptions, "pipelines.tools.generate", "Writes events of a shipped contract, and the books that must come out."),
+    "query": Command(options.QueryOptions, "pipelines.tools.query", "Asks the tables in SQL."),
+    "describe": Command(options.DescribeOptions, "pipelines.tools.describe", "Prints a contract's data dictionary or its table schemas."),
+    "keys": Command(options.KeysOptions, "pipelines.tools.keys", "Makes a key folder: a master key, and the key pair for failures."),
+    "open": Command(options.OpenOptions, "pipelines.tools.open", "Prints sealed failures in clear, with the private key."),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; answers its exit code."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("--help", "-h", "help"):
+        width = max(map(len, COMMANDS))
+        print("penstock COMMAND --name=value ...\n")
+        print("\n".join(f"  {name:<{width}}  {c.summary}" for name, c in COMMANDS.items()))
+        print("\npenstock COMMAND --help tells a command's options. Exit code 0: done and balanced; 1: failed; 2: cannot run.")
+        return DONE
+    name, *rest = arguments
+    command = COMMANDS.get(name)
+    if command is None:
+        print(f"penstock: no such command; it is one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return CANNOT_RUN
+    if "--help" in rest or "-h" in rest:
+        print(usage(name, command.summary, command.options))
+        return DONE
+    try:
+        given, beam_arguments = parse(command.options, rest, command.beam)
+        run = importlib.import_module(command.module).run
+        code: int = run(given, beam_arguments) if command.beam else run(given)
+        return code
+    except Misconfigured as error:
+        print(f"penstock {name} cannot run:", file=sys.stderr)
+        for fault in error.faults:
+            print(f"  {fault}", file=sys.stderr)
+        return CANNOT_RUN
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of a pipe went away; Python would complain of stdout at exit
+        return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

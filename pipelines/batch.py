@@ -1,0 +1,93 @@
+"""The batch job: files to tables. Adds rows, or replaces exactly the days of --partition."""
+
+import logging
+import secrets
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import TypeVar
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines import graph
+from pipelines.keyfolder import open_keys
+from pipelines.options import BatchOptions
+from pipelines.progress import Watch
+from pipelines.sinks.lake import Lake
+from pipelines.sinks.lake_commit import Lost
+from pipelines.sources.files import listed
+from pipelines.trace import frames
+from schemas.contract import Contract, load
+from schemas.errors import Fault, Misconfigured
+from transforms.engines.local import LocalEngine
+from transforms.onnx import OnnxHandler
+from transforms.park import Park
+
+T = TypeVar("T")
+SHARD_BYTES = 1 << 30  # of input a shard: about two million rows' digests
+
+
+class _Faults:
+    """Gathers the faults of several checks, so that a user hears of all of them at once."""
+
+    def __init__(self) -> None:
+        self.found: list[Fault] = []
+
+    def of(self, check: Callable[[], T]) -> T | None:
+        try:
+            return check()
+        except Misconfigured as error:
+            self.found += error.faults
+            return None
+
+    def stop(self) -> None:
+        if self.found:
+            raise Misconfigured(self.found)
+
+
+def run(options: BatchOptions, beam_arguments: list[str]) -> int:
+    """Runs the job on this machine; exit code 0 where it is done and balanced, 1 where it failed.
+
+    Raises Misconfigured, with every fault, where it cannot run.
+    """
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
+    faults = _Faults()
+    beam_options = faults.of(lambda: _beam(options, beam_arguments))
+    contract = faults.of(lambda: load(options.contract))
+    files = faults.of(lambda: listed(options.input))
+    keys = faults.of(lambda: open_keys(options.keys))
+    if contract and keys:
+        faults.of(lambda: _checked(LocalEngine(contract, keys)))
+    if contract and contract.model:
+        model = contract.model
+        faults.of(lambda: OnnxHandler(model).load_model())
+    faults.stop()
+    assert contract and files and keys and beam_options
+    started = datetime.now(timezone.utc)
+    run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    with Lake.writer(options.output, contract, run_id) as lake:
+        plan = graph.Run(
+            contract=contract, files=files, days=frozenset(options.partition) or None, keys=keys, engine=LocalEngine(contract, keys),
+            handler=OnnxHandler(contract.model) if contract.model else None, park=Park(lake.parked), stored=lake.stored(options.partition),
+            shards=1 + sum(f.size for f in files) // SHARD_BYTES, public_pem=keys.public_pem(), id=run_id,
+            events=lake.write_events(), failures=lake.write_failures(), commit=lake.commit("batch", options.partition, started))
+        return _run(options, plan, beam_options, lake)
+
+
+def _run(options: BatchOptions, plan: graph.Run, beam_options: PipelineOptions, lake: Lake) -> int:
+    pipeline = beam.Pipeline(options.runner, options=beam_options)
+    graph.build(pipeline, plan)
+    try:
+        with Watch():
+            pipeline.run().wait_until_finish()
+    except Exception as error:  # whatever it is, its text may hold a row: say where, not what
+        lost = lake.lost()
+        print(f"penstock batch failed; the tables are as they were: {lost or frames(error)}", file=sys.stderr)
+        return 1
+    row = lake.ledger(plan.id)
+    print(row.sentence())
+    print(f"tables: {options.output}")
+    if options.json:
+        print(row.to_json())
+    return 0 if row.balanced else 1

@@ -1,0 +1,173 @@
+"""Options are declared once, as the fields of a frozen dataclass; flags, help and tables are derived from them here.
+
+A flag is written --name=value; a bool field is a switch, --name. Every fault of a command line is told at once.
+"""
+
+import dataclasses
+import difflib
+import re
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, TypeVar
+
+from schemas.errors import Fault, Misconfigured
+
+T = TypeVar("T")
+Days = tuple[date, ...]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What an option says of itself: its help, group, the values it takes and how its value is named in help."""
+
+    help: str
+    group: str = "Job"
+    choices: tuple[str, ...] = ()
+    metavar: str = "TEXT"
+    pattern: str | None = None
+    minimum: int | None = None
+    positional: bool = False
+    required: bool = False
+
+
+def option(default: Any, help: str, **declared: Any) -> Any:
+    """Declares a field of an options dataclass. `default` is its value where the flag is not given."""
+    return dataclasses.field(default=default, metadata={"declared": Declared(help, **declared)})
+
+
+def required(help: str, **declared: Any) -> Any:
+    """Declares an option that must be given."""
+    return dataclasses.field(default="", metadata={"declared": Declared(help, required=True, **declared)})
+
+
+def declared(cls: type[Any]) -> list[tuple[str, Any, Any, Declared]]:
+    """(name, type, default, declaration) of every option of a job, in order."""
+    return [(f.name, f.type, f.default, f.metadata["declared"]) for f in dataclasses.fields(cls)]
+
+
+def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[str]]:
+    """The options in argv, and what is left for Beam (with beam=True, flags that Beam knows may follow).
+
+    Raises Misconfigured with every fault: unknown flags (with the nearest known one), values of the wrong form, missing ones.
+    """
+    options = {name: (kind, spec) for name, kind, _, spec in declared(cls)}
+    places = [name for name, (_, spec) in options.items() if spec.positional]
+    values: dict[str, Any] = {}
+    rest: list[str] = []
+    faults: list[Fault] = []
+    for argument in argv:
+        match = re.fullmatch(r"--([A-Za-z0-9_-]+)(?:=(.*))?", argument, re.DOTALL)
+        if not match:
+            free = [name for name in places if name not in values]
+            if free and not argument.startswith("-"):
+                values[free[0]] = argument
+            else:
+                faults.append(Fault("command line", "an argument has no place here", "write every option as --name=value"))
+            continue
+        name, text = match[1].replace("-", "_"), match[2]
+        if name not in options or options[name][1].positional:
+            rest.append(argument)
+        elif name in values:
+            faults.append(Fault(f"--{name}", "stands twice", "give it once"))
+        else:
+            values[name] = _value(name, options[name], text, faults)
+    faults += _unknown(rest, list(options), beam)
+    for name, (_, spec) in options.items():
+        if spec.required and (name not in values or values[name] == ""):
+            where = name.upper() if spec.positional else f"--{name}"
+            faults.append(Fault(where, "is missing", f"give {spec.metavar if spec.positional else f'--{name}={spec.metavar}'}: {spec.help}"))
+    if faults:
+        raise Misconfigured(faults)
+    return cls(**values), rest
+
+
+def _value(name: str, declared: tuple[Any, Declared], text: str | None, faults: list[Fault]) -> Any:
+    kind, spec = declared
+    where = f"--{name}"
+    if kind is bool:
+        if text not in (None, "true", "false"):
+            faults.append(Fault(where, "is a switch", f"write --{name}, or --{name}=false"))
+        return text != "false"
+    if text is None:
+        faults.append(Fault(where, "has no value", f"write --{name}={spec.metavar}"))
+        return None
+    if kind is int:
+        if not re.fullmatch(r"-?\d{1,18}", text) or (spec.minimum is not None and int(text) < spec.minimum):
+            least = "" if spec.minimum is None else f", at least {spec.minimum}"
+            faults.append(Fault(where, "is not a number that it takes", f"give a whole number{least}"))
+            return None
+        return int(text)
+    if kind == Days:
+        days = [_day(part) for part in text.split(",")]
+        if None in days:
+            faults.append(Fault(where, "is not a list of days", "write days as 2026-03-04, several with commas between"))
+        return tuple(sorted({d for d in days if d}))
+    if spec.choices and text not in spec.choices:
+        faults.append(Fault(where, "is none of its values", f"give one of {', '.join(spec.choices)}"))
+    if spec.pattern and not re.fullmatch(spec.pattern, text):
+        faults.append(Fault(where, "has not the form that it takes", spec.help))
+    return text
+
+
+def _day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
+    except ValueError:
+        return None
+
+
+def _unknown(rest: list[str], ours: list[str], beam: bool) -> list[Fault]:
+    names = {a[2:].split("=")[0]: a for a in rest}
+    known: set[str] = set()
+    if beam and names:
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        # Beam only warns of a misspelt option, so it is asked which ones it knows.
+        given = PipelineOptions(list(rest))
+        known = set(given.get_all_options())
+    faults = []
+    for name in names:
+        if name.replace("-", "_") not in known:
+            near = difflib.get_close_matches(name, [*ours, *known], 1)
+            faults.append(Fault(f"--{name}", "is not an option of this command", f"did you mean --{near[0]}" if near else "see --help"))
+    return faults
+
+
+def usage(command: str, summary: str, cls: type[Any]) -> str:
+    """The help text of a command."""
+    rows = declared(cls)
+    places = " ".join(spec.metavar for _, _, _, spec in rows if spec.positional)
+    lines = [f"penstock {command}{' ' + places if places else ''} [--name=value ...]", "", summary, ""]
+    for group in dict.fromkeys(spec.group for _, _, _, spec in rows):
+        lines.append(f"{group}:")
+        for name, kind, default, spec in rows:
+            if spec.group == group:
+                lines += [f"  {_form(name, kind, spec)}", f"      {spec.help}{_ending(kind, default, spec)}"]
+    return "\n".join(lines)
+
+
+def table(cls: type[Any]) -> str:
+    """The options as a Markdown table, for the README."""
+    rows = ["| option | what it says | default |", "|---|---|---|"]
+    for name, kind, default, spec in declared(cls):
+        shown = "required" if spec.required else "" if default in ("", None, False, ()) else f"`{default}`"
+        rows.append(f"| `{_form(name, kind, spec)}` | {spec.help} | {shown} |")
+    return "\n".join(rows)
+
+
+def _form(name: str, kind: Any, spec: Declared) -> str:
+    if spec.positional:
+        return spec.metavar
+    return f"--{name}" if kind is bool else f"--{name}={'|'.join(spec.choices) if spec.choices else spec.metavar}"
+
+
+def _ending(kind: Any, default: Any, spec: Declared) -> str:
+    if spec.required:
+        return " (required)"
+    return "" if kind is bool or default in ("", None, ()) else f" (default: {default})"
+
+
+def duration(text: str) -> timedelta:
+    """A duration such as 30s, 5m, 2h or 7d."""
+    number, unit = int(text[:-1]), text[-1]
+    return timedelta(seconds=number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit])

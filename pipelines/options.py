@@ -1,0 +1,66 @@
+"""The options of every command, declared once. Flags, help and the tables of the README follow from these classes."""
+
+from dataclasses import dataclass
+
+from pipelines.flags import Days, option, required
+
+KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use."
+CONTRACT = "Name of a shipped contract, or a folder that holds one."
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """penstock batch"""
+
+    contract: str = required(CONTRACT, metavar="NAME|DIR")
+    input: str = required("Files to read: paths or globs, commas between; NDJSON or CSV (plain or .gz), Avro, Parquet.", metavar="GLOB")
+    output: str = required("Folder of the tables; made when missing.", metavar="DIR")
+    partition: Days = option((), "Days (UTC) that this run replaces; rows of other days are refused. Without it the run adds.", metavar="DAY,...")
+    engine: str = option("local", "What de-identifies.", choices=("local",))
+    keys: str = option("", KEYS, metavar="DIR", group="Keys")
+    json: bool = option(False, "Print the ledger row as JSON, as the last line.", group="Output")
+    runner: str = option("DirectRunner", "Beam runner; DirectRunner is FnApiRunner, in one process.", group="Beam", metavar="NAME")
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """penstock generate"""
+
+    contract: str = required("Contract to make events for: census.", positional=True, metavar="CONTRACT")
+    output: str = required("Folder for the files and truth.json.", metavar="DIR")
+    rows: int = option(20000, "Lines to write, faults included.", metavar="N", minimum=1)
+    seed: int = option(7, "Same seed, same bytes.", metavar="N", minimum=0)
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """penstock query"""
+
+    output: str = required("The tables: the --output of a job.", positional=True, metavar="OUT")
+    sql: str = required("A SELECT over events, failures and runs.", positional=True, metavar="SQL")
+    format: str = option("table", "How the answer is printed.", choices=("table", "csv", "json"))
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """penstock describe"""
+
+    contract: str = required(CONTRACT, metavar="NAME|DIR")
+    format: str = option("markdown", "The data dictionary as text or JSON, or the BigQuery table schemas.", choices=("markdown", "json", "bigquery"))
+
+
+@dataclass(frozen=True)
+class KeysOptions:
+    """penstock keys"""
+
+    folder: str = required("Folder to make.", positional=True, metavar="DIR")
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """penstock open"""
+
+    output: str = required("The tables: the --output of a job.", positional=True, metavar="OUT")
+    private_key: str = required("Private key that opens the failures (failures.private.pem of the key folder).", metavar="FILE")
+    reason: str = option("", "Only failures with this reason.", metavar="REASON")
+    run: str = option("", "Only failures of this run.", metavar="RUN")

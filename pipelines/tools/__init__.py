@@ -1,0 +1,1 @@
+"""The commands beside the jobs, one a file."""

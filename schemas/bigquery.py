@@ -1,0 +1,40 @@
+"""BigQuery's table schemas, as pure data: what its REST API takes as a Table resource (schema, partitioning, clustering).
+
+https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
+"""
+
+from typing import Any
+
+from schemas.arrow import stored_columns
+from schemas.contract import Contract
+from schemas.tables import FAILURES, RUNS, Column
+
+_TYPES = {"string": "STRING", "int": "INT64", "long": "INT64", "float": "FLOAT64", "double": "FLOAT64", "boolean": "BOOL",
+          "timestamp-micros": "TIMESTAMP", "date": "DATE", "bytes": "BYTES"}
+
+
+def tables(contract: Contract) -> dict[str, dict[str, Any]]:
+    """{table name: Table resource} for events, failures and runs. Columns that say something about a person name the policy
+    tag `penstock_sensitive`, to be replaced by a resource name when the tables are made."""
+    return {
+        "events": _table(stored_columns(contract), f"{contract.name} {contract.version}: events as stored.", "d", ["id_hash"]),
+        "failures": _table(FAILURES, "Rows that were refused, sealed.", None, ["run", "stage", "reason"]),
+        "runs": _table(RUNS, "The ledger: one row a run.", None, []),
+    }
+
+
+def _table(columns: tuple[Column, ...], description: str, partition: str | None, clustering: list[str]) -> dict[str, Any]:
+    table: dict[str, Any] = {"description": description, "schema": {"fields": [_field(c) for c in columns]}}
+    if partition:
+        table["timePartitioning"] = {"type": "DAY", "field": partition}
+    if clustering:
+        table["clustering"] = {"fields": clustering}
+    return table
+
+
+def _field(column: Column) -> dict[str, Any]:
+    field: dict[str, Any] = {"name": column.name, "type": _TYPES[column.type], "mode": "NULLABLE" if column.nullable else "REQUIRED",
+                             "description": column.doc[:1024]}
+    if column.privacy != "public":
+        field["policyTags"] = {"names": ["penstock_sensitive"]}
+    return field

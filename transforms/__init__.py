@@ -1,0 +1,1 @@
+"""One stage a file: the pure function, the public PTransform, the private DoFn."""

@@ -1,0 +1,167 @@
+"""Rows to columns: types and domains as the contract says, each broken rule naming its row and its field.
+
+A chunk is turned into Arrow columns at once; only a chunk that Arrow refuses is looked at row by row. 39.0 is an integer
+(as JSON Schema has it), "39" and true are not. Timestamps are RFC 3339 with an offset, kept to the microsecond.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.arrow import input_schema
+from schemas.contract import Contract
+from schemas.errors import Reason
+from schemas.fields import Field
+from transforms.batch import Refusal
+
+_BITS = {"int": 31, "long": 63}
+_LONGER_THAN_MICROSECONDS = r"(\.\d{6})\d+"
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+_WRITTEN = ("timestamp-micros", "date")  # types that JSON writes as strings
+
+
+class Typing:
+    """Turns rows into a RecordBatch of the contract's fields. One a worker: it remembers the shapes it has met."""
+
+    def __init__(self, contract: Contract) -> None:
+        self.fields = contract.fields
+        self.drop_unknown = contract.unknown_fields == "drop"
+        self.schema = input_schema(contract)
+        written = [pa.field(f.name, pa.string()) if f.type in _WRITTEN else self.schema.field(f.name) for f in contract.fields]
+        self._struct = pa.struct([pa.field(f.name, f.type, nullable=True) for f in written])
+        self._known = frozenset(f.name for f in contract.fields)
+        self._required = frozenset(f.name for f in contract.fields if not f.nullable)
+        self._shapes: dict[tuple[str, ...], tuple[Reason, str | None] | None] = {}
+        self._checks: list[tuple[str, Callable[[Any], bool]]] = [(f.name, _type_check(f)) for f in contract.fields]
+        self._domains = [(f, check) for f in contract.fields for check in _domain_checks(f)]
+
+    def columns(self, rows: list[dict[str, Any]]) -> tuple[pa.RecordBatch, list[Refusal]]:
+        """A chunk of rows as columns, and the rows whose fields or types are wrong (positions in `rows`)."""
+        refused: list[Refusal] = []
+        shapes = self._shapes
+        for i, row in enumerate(rows):
+            shape = tuple(row)
+            fault = shapes[shape] if shape in shapes else self._shape(shape)
+            if fault is not None:
+                refused.append(Refusal(i, *fault))
+        kept = _without(rows, refused)
+        try:
+            return self._convert(kept), refused
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+            pass
+        known_bad = {r.position for r in refused}
+        for i, row in enumerate(rows):
+            if i not in known_bad:
+                wrong = next((name for name, check in self._checks if not check(row.get(name))), None)
+                if wrong is not None:
+                    refused.append(Refusal(i, Reason.WRONG_TYPE, wrong))
+        return self._convert(_without(rows, refused)), refused
+
+    def outside(self, batch: pa.RecordBatch) -> list[Refusal]:
+        """The rows of a batch that lack a required value or hold one outside the contract's domain."""
+        found: dict[int, Refusal] = {}
+        for field in self.fields:
+            if not field.nullable and batch[field.name].null_count:
+                for i in pc.indices_nonzero(batch[field.name].is_null()).to_pylist():
+                    found.setdefault(i, Refusal(i, Reason.MISSING_FIELD, field.name))
+        for field, check in self._domains:
+            allowed = check(batch[field.name])
+            if allowed is not None:
+                for i in pc.indices_nonzero(pc.invert(pc.fill_null(allowed, True))).to_pylist():
+                    found.setdefault(i, Refusal(i, Reason.OUT_OF_RANGE, field.name))
+        return list(found.values())
+
+    def _shape(self, shape: tuple[str, ...]) -> tuple[Reason, str | None] | None:
+        """What is wrong with a row that has these keys. The name of an unknown field is the sender's, so it is not told."""
+        fault: tuple[Reason, str | None] | None = None
+        if not self.drop_unknown and not self._known.issuperset(shape):
+            fault = (Reason.UNKNOWN_FIELD, None)
+        elif missing := self._required.difference(shape):
+            fault = (Reason.MISSING_FIELD, min(missing))
+        if len(self._shapes) < 4096:  # a sender who shuffles keys at random shall not fill the memory
+            self._shapes[shape] = fault
+        return fault
+
+    def _convert(self, rows: list[dict[str, Any]]) -> pa.RecordBatch:
+        struct = pa.array(rows, self._struct)
+        columns = [_parsed(column, f) if f.type in _WRITTEN else column for f, column in zip(self.fields, struct.flatten())]
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
+
+
+def _without(rows: list[dict[str, Any]], refused: list[Refusal]) -> list[dict[str, Any]]:
+    if not refused:
+        return rows
+    out = {r.position for r in refused}
+    return [row for i, row in enumerate(rows) if i not in out]
+
+
+def _parsed(column: pa.Array, field: Field) -> pa.Array:
+    if field.type == "date":
+        return column.cast(pa.date32())
+    try:
+        return column.cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        # Arrow takes no fraction finer than its unit, and RFC 3339 allows t and z.
+        upper = pc.utf8_upper(column)
+        return pc.replace_substring_regex(upper, _LONGER_THAN_MICROSECONDS, r"\1").cast(pa.timestamp("us", "UTC"))
+
+
+def _type_check(field: Field) -> Callable[[Any], bool]:
+    """Says of one value what `_convert` says of a column."""
+    if field.type == "string":
+        return lambda v: v is None or (type(v) is str and _encodes(v))
+    if field.type in _BITS:
+        bound = 1 << _BITS[field.type]
+        return lambda v: v is None or (type(v) is int and -bound <= v < bound) or (
+            type(v) is float and v.is_integer() and abs(v) <= min(1 << 53, bound - 1))
+    if field.type in ("float", "double"):
+        return lambda v: v is None or (type(v) in (int, float) and abs(v) < 1 << 53 if type(v) is int else type(v) is float)
+    if field.type == "boolean":
+        return lambda v: v is None or type(v) is bool
+    return lambda v: v is None or (type(v) is str and _is_written(v, field))
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_written(text: str, field: Field) -> bool:
+    if not text.isascii():
+        return False
+    try:
+        _parsed(pa.array([text]), field)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _domain_checks(field: Field) -> list[Callable[[pa.Array], pa.Array | None]]:
+    """Checks of a column: True where a value may stand, None where all may."""
+    checks: list[Callable[[pa.Array], pa.Array | None]] = []
+    if field.values is not None:
+        allowed = pa.array(field.values, pa.string())
+        checks.append(lambda c: _or_none(pc.is_in(c, value_set=allowed, skip_nulls=True) if c.null_count == 0 else
+                                         pc.or_(c.is_null(), pc.is_in(c, value_set=allowed))))
+    if field.minimum is not None:
+        checks.append(lambda c: _or_none(pc.greater_equal(c, field.minimum)))
+    if field.maximum is not None:
+        checks.append(lambda c: _or_none(pc.less_equal(c, field.maximum)))
+    if field.pattern is not None:
+        whole = f"^(?:{field.pattern})$"
+        checks.append(lambda c: _or_none(pc.match_substring_regex(c, whole)))
+    if field.max_length is not None:
+        checks.append(lambda c: _or_none(pc.less_equal(pc.utf8_length(c), field.max_length)))
+    if field.type in ("float", "double"):
+        checks.append(lambda c: _or_none(pc.is_finite(c)))
+    return checks
+
+
+def _or_none(allowed: pa.Array) -> pa.Array | None:
+    return None if pc.all(allowed, min_count=0).as_py() else allowed

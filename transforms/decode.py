@@ -1,0 +1,136 @@
+"""Decode: blocks of a file into typed batches, strictly. One bad row refuses one row."""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from datetime import date
+from itertools import accumulate
+from typing import Literal
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from apache_beam.pvalue import TaggedOutput
+
+from schemas.contract import Contract
+from schemas.errors import Reason, Stage
+from transforms.batch import CONTENT_HASH, DAY, ID_HASH, LINEAGE, ORIGIN, Refusal, keep, refused_rows
+from transforms.columns import Typing
+from transforms.formats import avro, csv, ndjson, parquet
+from transforms.formats.block import Block, Rows
+from transforms.keys import Keys
+from transforms.ledger import REFUSED, count
+
+Refused = tuple[Reason, str | None, str, date | None, bytes | None]
+
+
+def decode(block: Block, contract: Contract, typing: Typing, digest: "Digest",
+           days: frozenset[date] | None = None) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+    """A block as a batch of events (the contract's fields, then LINEAGE) and a batch of what was refused (REFUSED).
+
+    days: where given, rows of other days are refused (other_partition).
+    """
+    refused: list[Refused] = []
+    pieces: list[pa.RecordBatch] = []
+    chunks: list[tuple[Rows, list[int]]] = []
+    for rows in _rows(block, contract):
+        refused += [(reason, field, f"{block.path}:{offset}", None, raw) for reason, field, offset, raw in rows.refused]
+        batch, wrong = typing.columns(rows.rows)
+        refused += [(r.reason, r.field, f"{block.path}:{rows.offsets[r.position]}", None, rows.raw(r.position)) for r in wrong]
+        out = {r.position for r in wrong}
+        chunks.append((rows, [i for i in range(len(rows.rows)) if i not in out] if out else list(range(len(rows.rows)))))
+        pieces.append(batch)
+    batch = pa.concat_batches(pieces) if pieces else pa.RecordBatch.from_pylist([], typing.schema)
+    ends = list(accumulate(len(kept) for _, kept in chunks))
+
+    def at(position: int) -> tuple[Rows, int]:
+        chunk = bisect_right(ends, position)
+        rows, kept = chunks[chunk]
+        return rows, kept[position - (ends[chunk - 1] if chunk else 0)]
+
+    day = batch[contract.time].cast(pa.date32())
+    unfit = {r.position: r for r in typing.outside(batch)}
+    if days is not None:
+        for position in pc.indices_nonzero(pc.invert(pc.is_in(day, value_set=pa.array(sorted(days), pa.date32())))).to_pylist():
+            unfit.setdefault(position, Refusal(position, Reason.OTHER_PARTITION, contract.time))
+    for r in unfit.values():
+        rows, i = at(r.position)
+        refused.append((r.reason, r.field, f"{block.path}:{rows.offsets[i]}", day[r.position].as_py(), rows.raw(i)))
+    offsets = pa.array(np.concatenate([np.asarray(rows.offsets, np.int64)[kept] for rows, kept in chunks]) if chunks else [], pa.int64())
+    origin = pc.binary_join_element_wise(pa.scalar(block.path), offsets.cast(pa.string()), ":")
+    whole = pa.RecordBatch.from_arrays([*batch.columns, origin, day], [*batch.schema.names, ORIGIN, DAY])
+    whole = keep(whole, sorted(unfit))
+    events = pa.RecordBatch.from_arrays([*whole.columns, *digest.of(whole)], schema=_schema(typing.schema))
+    return events, refused_rows(Stage.DECODE, refused)
+
+
+class Digest:
+    """Keyed 64-bit digests (BLAKE2b, RFC 7693) of a row's id and of all its fields: what tells repeats from conflicts.
+
+    They depend on the typed values alone, so the same event read as JSON or as Avro has the same digests.
+    """
+
+    def __init__(self, contract: Contract, key: bytes) -> None:
+        self.id = contract.id
+        self.names = [f.name for f in contract.fields]
+        # Where a value could hold the separator, its length is digested too: no two rows share a text by accident.
+        self.open = [f.name for f in contract.fields if f.type == "string" and f.values is None]
+        self._id = hashlib.blake2b(digest_size=8, key=key, person=b"id")
+        self._content = hashlib.blake2b(digest_size=8, key=key, person=b"content")
+
+    def of(self, batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+        """(id_hash, content_hash), int64."""
+        columns = [c if pa.types.is_string(c.type) else (c.cast(pa.int64()) if pa.types.is_timestamp(c.type) else c).cast(pa.string())
+                   for c in (batch[n] for n in self.names)]
+        columns += [pc.binary_length(batch[n]).cast(pa.string()) for n in self.open]
+        text = pc.binary_join_element_wise(*columns, "\x1f", null_handling="replace", null_replacement="\x00")
+        return self._digests(self._id, batch[self.id]), self._digests(self._content, text)
+
+    @staticmethod
+    def _digests(keyed: "hashlib._Hash", texts: pa.Array) -> pa.Array:
+        digests = bytearray()
+        for value in texts.cast(pa.binary()).to_pylist():
+            digest = keyed.copy()
+            digest.update(value)
+            digests += digest.digest()
+        return pa.Array.from_buffers(pa.int64(), len(texts), [None, pa.py_buffer(digests)])
+
+
+def _rows(block: Block, contract: Contract) -> Iterator[Rows]:
+    if block.format == "ndjson":
+        return ndjson.parse(block, contract.max_row_bytes)
+    parse: Callable[..., Iterator[Rows]] = {"csv": csv.parse, "avro": avro.parse, "parquet": parquet.parse}[block.format]
+    return parse(block, contract.fields)
+
+
+def _schema(fields: pa.Schema) -> pa.Schema:
+    return pa.schema([*fields, *LINEAGE])
+
+
+class Decode(beam.PTransform):
+    """Blocks to (block key, batch of events); output `refused` carries REFUSED batches."""
+
+    def __init__(self, contract: Contract, keys: Keys, days: frozenset[date] | None = None) -> None:
+        super().__init__()
+        self.contract, self.keys, self.days = contract, keys, days
+
+    def expand(self, blocks: beam.PCollection[Block]) -> beam.pvalue.DoOutputsTuple:
+        return blocks | "ToBatches" >> beam.ParDo(_DecodeFn(self.contract, self.keys, self.days)).with_outputs("refused", main="events")
+
+
+class _DecodeFn(beam.DoFn):
+    def __init__(self, contract: Contract, keys: Keys, days: frozenset[date] | None) -> None:
+        self.contract, self.keys, self.days = contract, keys, days
+
+    def setup(self) -> None:
+        self.typing = Typing(self.contract)
+        self.digest = Digest(self.contract, self.keys.derive("row digests"))
+
+    def process(self, block: Block) -> Iterator[tuple[str, pa.RecordBatch] | TaggedOutput[Literal["refused"], pa.RecordBatch]]:
+        events, refused = decode(block, self.contract, self.typing, self.digest, self.days)
+        if refused.num_rows:
+            count(REFUSED, refused.num_rows)
+            yield TaggedOutput("refused", refused)
+        if events.num_rows:
+            yield block.key, events

@@ -1,0 +1,172 @@
+"""Deduplicate: the first copy of each id within the horizon; a repeat is counted, other content is a conflict.
+
+Copies are compared in the order of the input. A row whose id stood within the horizon (in event time) with the same
+content is repeated; with other content it is refused as a conflict; otherwise it is stored. Rows that are stored
+already count as copies that came before.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from schemas.contract import Contract
+from schemas.errors import Reason, Stage
+from transforms.batch import CONTENT_HASH, DAY, ID_HASH, ORIGIN, keep, refused_rows
+from transforms.ledger import REFUSED, REPEATED, Tally, count
+from transforms.park import Park, Parked
+from transforms.rows import as_json
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Marks(NamedTuple):
+    """What is compared of a set of rows: digests of id and content, event time in microseconds. Same length, int64."""
+
+    ids: Int64s
+    contents: Int64s
+    times: Int64s
+
+
+KEEP, REPEAT, CONFLICT = 0, 1, 2
+
+
+def deduplicate(rows: Marks, horizon: timedelta, stored: Marks | None = None) -> npt.NDArray[np.int8]:
+    """KEEP, REPEAT or CONFLICT for each row, in the order given. `stored` is sorted by id."""
+    verdicts = np.zeros(len(rows.ids), np.int8)
+    order = np.argsort(rows.ids, kind="stable")
+    ids = rows.ids[order]
+    twice = np.zeros(len(ids), bool)
+    if len(ids):
+        same = ids[1:] == ids[:-1]
+        twice[1:] |= same
+        twice[:-1] |= same
+    micros = int(horizon / timedelta(microseconds=1))
+    looked_at = twice
+    if stored is not None and len(stored.ids):
+        low = np.searchsorted(stored.ids, ids, "left")
+        copies = np.searchsorted(stored.ids, ids, "right") - low
+        # The common case of a rerun, all columns at once: one row here, one row there.
+        alone = np.flatnonzero(~twice & (copies == 1))
+        here, there = order[alone], low[alone]
+        near = np.abs(rows.times[here] - stored.times[there]) <= micros
+        verdicts[here] = np.where(near, np.where(rows.contents[here] == stored.contents[there], REPEAT, CONFLICT), KEEP)
+        looked_at = twice | (copies > 1)
+    positions = np.flatnonzero(looked_at)
+    for group in np.split(positions, np.flatnonzero(np.diff(ids[positions])) + 1) if len(positions) else []:
+        kept: list[tuple[int, int]] = []
+        if stored is not None and len(stored.ids):
+            first = int(low[group[0]])
+            kept = [(int(stored.times[i]), int(stored.contents[i])) for i in range(first, first + int(copies[group[0]]))]
+        for at in order[group].tolist():  # a stable sort: the input's order within an id
+            time, content = int(rows.times[at]), int(rows.contents[at])
+            near_contents = [c for t, c in kept if abs(t - time) <= micros]
+            if content in near_contents:
+                verdicts[at] = REPEAT
+            elif near_contents:
+                verdicts[at] = CONFLICT
+            else:
+                kept.append((time, content))
+    return verdicts
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """What is stored before a run that replaces: its result depends on its input alone."""
+
+    def __call__(self) -> Marks | None:
+        return None
+
+
+class Deduplicate(beam.PTransform):
+    """(block key, batch) pairs to batches; outputs `refused` (REFUSED batches) and `tally` (Tally).
+
+    stored: called once a worker, answers the Marks of what is stored already, sorted by id. shards: how many groups the
+    ids are compared in; one holds about two million rows comfortably.
+    """
+
+    def __init__(self, contract: Contract, park: Park, stored: Callable[[], Marks | None] = Nothing(), shards: int = 1) -> None:
+        super().__init__()
+        self.contract, self.park, self.stored, self.shards = contract, park, stored, shards
+
+    def expand(self, blocks: beam.PCollection[tuple[str, pa.RecordBatch]]) -> beam.pvalue.DoOutputsTuple:
+        parked = blocks | "Park" >> beam.ParDo(_ParkFn(self.contract, self.park, self.shards)).with_outputs("marks", main="parked")
+        verdicts = (parked.marks
+                    | "ByShard" >> beam.GroupByKey()
+                    | "Judge" >> beam.ParDo(_JudgeFn(self.contract.horizon, self.stored)).with_output_types(tuple[str, bytes]))
+        return ({"parked": parked.parked, "verdicts": verdicts}
+                | "ByBlock" >> beam.CoGroupByKey()
+                | "Fetch" >> beam.ParDo(_FetchFn(self.contract, self.park)).with_outputs("refused", "tally", main="events"))
+
+
+class _ParkFn(beam.DoFn):
+    def __init__(self, contract: Contract, park: Park, shards: int) -> None:
+        self.contract, self.park, self.shards = contract, park, shards
+
+    def process(self, element: tuple[str, pa.RecordBatch]) -> Iterator[
+            tuple[str, Parked] | TaggedOutput[Literal["marks"], tuple[int, tuple[str, pa.RecordBatch]]]]:
+        key, batch = element
+        ids = batch[ID_HASH].to_numpy()
+        marks = pa.RecordBatch.from_arrays(
+            [batch[ID_HASH], batch[CONTENT_HASH], batch[self.contract.time].cast(pa.int64()), pa.array(range(len(ids)), pa.int32())],
+            ["ids", "contents", "times", "positions"])
+        shards = ids.view(np.uint64) % self.shards
+        for shard in range(self.shards):
+            part = marks if self.shards == 1 else marks.filter(pa.array(shards == shard))
+            if part.num_rows:
+                yield TaggedOutput("marks", (shard, (key, part)))
+        yield key, self.park.leave(key, batch)
+
+
+class _JudgeFn(beam.DoFn):
+    def __init__(self, horizon: timedelta, stored: Callable[[], Marks | None]) -> None:
+        self.horizon, self.stored = horizon, stored
+
+    def setup(self) -> None:
+        self.before = self.stored()
+
+    def process(self, element: tuple[int, Iterable[tuple[str, pa.RecordBatch]]]) -> Iterator[tuple[str, bytes]]:
+        marks = sorted(element[1], key=lambda keyed: keyed[0])
+        ids, contents, times = (np.concatenate([m[name].to_numpy() for _, m in marks]) for name in ("ids", "contents", "times"))
+        verdicts = deduplicate(Marks(ids, contents, times), self.horizon, self.before)
+        start = 0
+        for key, part in marks:
+            mine = verdicts[start:start + part.num_rows]
+            start += part.num_rows
+            judged = np.flatnonzero(mine)
+            if len(judged):
+                positions = part["positions"].to_numpy()[judged]
+                yield key, np.stack([positions, mine[judged].astype(np.int32)]).tobytes()
+
+
+class _FetchFn(beam.DoFn):
+    def __init__(self, contract: Contract, park: Park) -> None:
+        self.contract, self.park = contract, park
+        self.names = [f.name for f in contract.fields]
+
+    def process(self, element: tuple[str, dict[str, Any]]) -> Iterator[
+            pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["tally"], Tally]]:
+        key, grouped = element
+        (parked,) = grouped["parked"]
+        batch = self.park.fetch(key, parked)
+        judged = [np.frombuffer(v, np.int32).reshape(2, -1) for v in grouped["verdicts"]]
+        positions, verdicts = np.concatenate(judged, axis=1) if judged else np.zeros((2, 0), np.int32)
+        repeated = int((verdicts == REPEAT).sum())
+        if repeated:
+            count(REPEATED, repeated)
+            yield TaggedOutput("tally", Tally(REPEATED, "", repeated))
+        conflicts = sorted(positions[verdicts == CONFLICT].tolist())
+        if conflicts:
+            count(REFUSED, len(conflicts))
+            yield TaggedOutput("refused", refused_rows(Stage.DEDUPLICATE, [
+                (Reason.CONFLICT, self.contract.id, batch[ORIGIN][i].as_py(), batch[DAY][i].as_py(), row)
+                for i, row in zip(conflicts, as_json(batch, self.names, conflicts))]))
+        kept = keep(batch, positions.tolist())
+        if kept.num_rows:
+            yield kept

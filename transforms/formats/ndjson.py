@@ -1,0 +1,71 @@
+"""JSON lines: one JSON object (RFC 8259) a line, UTF-8. One bad line refuses one line."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import orjson
+
+from schemas.errors import Reason
+from transforms.formats.block import Block, Rows
+
+CHUNK = 1024  # rows: their dicts stay in the processor's cache until they are columns
+
+
+def parse(block: Block, max_row_bytes: int) -> Iterator[Rows]:
+    """Yields the block's rows in chunks; every line comes out, as a row or refused (malformed, too_large)."""
+    lines = block.data.split(b"\n")
+    if not lines[-1]:
+        lines.pop()
+    ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
+    starts = (ends - np.fromiter(map(len, lines), np.int64, len(lines)) - 1 + block.start).tolist()
+    # A colon behind white space could hide a second key of the same name from the count below.
+    spaced = any(blank + b":" in block.data for blank in (b" ", b"\t", b"\r"))
+    for first in range(0, len(lines), CHUNK):
+        yield _chunk(lines[first:first + CHUNK], starts[first:first + CHUNK], max_row_bytes, spaced)
+
+
+def _chunk(lines: list[bytes], starts: list[int], limit: int, spaced: bool) -> Rows:
+    rows: list[dict[str, Any]] = []
+    at: list[int] = []
+    refused: list[tuple[Reason, str | None, int, bytes]] = []
+    loads = orjson.loads
+    for i, line in enumerate(lines):
+        if len(line) > limit:
+            refused.append((Reason.TOO_LARGE, None, starts[i], line))
+            continue
+        try:
+            row = loads(line)
+        except orjson.JSONDecodeError:
+            refused.append((Reason.MALFORMED, None, starts[i], line))
+            continue
+        # Each key is followed by its colon: as many `":` as keys means that no key stands twice (orjson keeps the last).
+        if type(row) is not dict or ((spaced or line.count(b'":') != len(row)) and _repeats_a_key(line)):
+            refused.append((Reason.MALFORMED, None, starts[i], line))
+            continue
+        rows.append(row)
+        at.append(i)
+    if len(at) == len(lines):
+        return Rows(rows, starts, lines.__getitem__, refused)
+    return Rows(rows, [starts[i] for i in at], lambda i: lines[at[i]], refused)
+
+
+class _RepeatedKey(Exception):
+    pass
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _RepeatedKey
+    return found
+
+
+def _repeats_a_key(line: bytes) -> bool:
+    """True where an object of this line names a key twice, or nests deeper than can be looked through."""
+    try:
+        json.loads(line, object_pairs_hook=_pairs)
+    except (_RepeatedKey, RecursionError, ValueError):
+        return True
+    return False

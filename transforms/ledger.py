@@ -1,0 +1,100 @@
+"""The books: what was read, and where every row ended. read = stored + repeated + refused.
+
+Tallies travel through the pipeline as elements, so a bundle that is tried again counts once; the same numbers go to
+Beam's counters (namespace penstock), named by fate, and to this process's progress line.
+"""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from apache_beam.metrics import Metrics
+
+READ, STORED, REPEATED, REFUSED, LATE = "read", "stored", "repeated", "refused", "late"
+
+
+class Tally(NamedTuple):
+    """So many rows came to this fate (or were read); reason is "" but for refused."""
+
+    fate: str
+    reason: str
+    rows: int
+
+
+class Progress:
+    """Fates so far in this process: for the progress line alone, never for the books."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rows: Counter[str] = Counter()
+
+    def add(self, fate: str, rows: int) -> None:
+        with self._lock:
+            self._rows[fate] += rows
+
+    def rows(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._rows)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._rows.clear()
+
+
+PROGRESS = Progress()
+
+
+def count(fate: str, rows: int) -> None:
+    """Adds to the Beam counter of this fate and to the progress of this process."""
+    Metrics.counter("penstock", fate).inc(rows)
+    PROGRESS.add(fate, rows)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """One run's row in `runs`. Counts are rows; times are UTC; reasons maps a reason to its refused rows."""
+
+    run: str
+    job: str
+    contract: str
+    read: int
+    stored: int
+    repeated: int
+    refused: int
+    late: int
+    reasons: dict[str, int]
+    fingerprint: str
+    started: datetime
+    ended: datetime
+    partitions: tuple[str, ...] = field(default=())
+
+    @property
+    def balanced(self) -> bool:
+        return self.read == self.stored + self.repeated + self.refused and self.refused == sum(self.reasons.values())
+
+    def sentence(self) -> str:
+        """The books in one line, as a person reads them."""
+        reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(self.reasons.items(), key=lambda r: (-r[1], r[0])))
+        verdict = "balanced" if self.balanced else f"NOT BALANCED: {self.read - self.stored - self.repeated - self.refused:+,} rows"
+        return (f"{self.read:,} read = {self.stored:,} stored + {self.repeated:,} repeated + {self.refused:,} refused"
+                f"{f' ({reasons})' if reasons else ''}   {verdict}")
+
+    def to_json(self) -> str:
+        """The row as one JSON object; times as RFC 3339."""
+        row = asdict(self) | {"balanced": self.balanced, "partitions": list(self.partitions), "started": self.started.isoformat(), "ended": self.ended.isoformat()}
+        return json.dumps(row)
+
+
+def sums(tallies: Iterable[Tally]) -> tuple[Counter[str], Counter[str]]:
+    """(rows by fate, refused rows by reason)."""
+    fates: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    for tally in tallies:
+        fates[tally.fate] += tally.rows
+        if tally.fate == REFUSED:
+            reasons[tally.reason] += tally.rows
+    return fates, reasons

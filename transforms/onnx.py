@@ -1,0 +1,94 @@
+"""A Beam ModelHandler for ONNX models over named columns: one input tensor [rows, 1] a column.
+
+Loaded by SHA-256 and tried on the model's golden rows before the first row. ONNX Runtime executes no code from the file;
+external data and operators outside ai.onnx and ai.onnx.ml are refused by it or here.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pyarrow as pa
+from apache_beam.ml.inference.base import ModelHandler
+
+from schemas.errors import Fault, Misconfigured
+from schemas.model import Model
+
+Row = dict[str, Any]
+_NUMPY = {"float": np.float32, "string": np.object_}
+
+
+class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
+    """Scores rows with the model that a descriptor names. Takes rows as dicts, as Beam does, or a RecordBatch."""
+
+    takes_columns = True
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+
+    def load_model(self) -> onnxruntime.InferenceSession:
+        """Raises Misconfigured where the bytes, the inputs or the golden rows are not those of the descriptor."""
+        where = self.model.path
+        try:
+            content = Path(where).read_bytes()
+        except OSError:
+            raise Misconfigured([Fault(where, "cannot be read", "put the model where its descriptor says")]) from None
+        if hashlib.sha256(content).hexdigest() != self.model.sha256:
+            raise Misconfigured([Fault(where, "is not the model that its descriptor names (SHA-256 differs)", "restore the file, or make the descriptor anew")])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1  # Beam runs the threads
+        options.log_severity_level = 4  # its messages may hold values
+        try:
+            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except (RuntimeError, ValueError, *_ERRORS):
+            raise Misconfigured([Fault(where, "cannot be loaded by ONNX Runtime", "export it again (opset 17 or lower, no external data)")]) from None
+        if [i.name for i in session.get_inputs()] != [name for name, _ in self.model.inputs]:
+            raise Misconfigured([Fault(where, "has other inputs than its descriptor says", "make the descriptor anew")])
+        try:
+            got = np.asarray(self.run_inference(list(self.model.golden_rows), session), np.float64)
+        except _ERRORS:
+            got = np.zeros(0)
+        if got.shape != (len(self.model.golden_scores),) or not np.allclose(got, self.model.golden_scores, rtol=0, atol=self.model.atol):
+            raise Misconfigured([Fault(where, "answers its golden rows differently", "restore the model, or train it again and look at why")])
+        return session
+
+    def run_inference(self, batch: Sequence[Row] | pa.RecordBatch, model: onnxruntime.InferenceSession,
+                      inference_args: dict[str, Any] | None = None) -> Iterable[float]:
+        """One score a row, in order."""
+        output = self.model.output
+        scores: Any = model.run([output], self._feed(batch))[0]
+        return scores[:, self.model.output_index] if scores.ndim == 2 else scores  # type: ignore[no-any-return]
+
+    def get_num_bytes(self, batch: Sequence[Row]) -> int:
+        return 200 * len(batch)  # Beam's default pickles every batch to weigh it
+
+    def _feed(self, batch: Sequence[Row] | pa.RecordBatch) -> dict[str, Any]:
+        feed: dict[str, Any] = {}
+        for name, kind in self.model.inputs:
+            if isinstance(batch, pa.RecordBatch):
+                column = batch[name]
+                if kind == "float":
+                    values = column.cast(pa.float32()).to_numpy(zero_copy_only=False)
+                else:
+                    coded = column.fill_null(self.model.missing).dictionary_encode()
+                    values = np.array(coded.dictionary.to_pylist(), object)[coded.indices.to_numpy()]
+            else:
+                missing: Any = np.nan if kind == "float" else self.model.missing
+                values = np.array([missing if row[name] is None else row[name] for row in batch], _NUMPY[kind])
+            feed[name] = values.astype(_NUMPY[kind], copy=False).reshape(-1, 1)
+        return feed
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's own exceptions; each class of them stands alone in its C module."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(c for c in vars(state).values() if isinstance(c, type) and issubclass(c, Exception))
+
+
+_ERRORS = _errors()
+OnnxHandler.row_errors = (*_ERRORS, ValueError, TypeError)  # type: ignore[attr-defined]
