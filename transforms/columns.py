@@ -5,7 +5,8 @@ A chunk is turned into Arrow columns at once; only a chunk that Arrow refuses is
 """
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -15,9 +16,12 @@ from schemas.arrow import input_schema
 from schemas.contract import Contract
 from schemas.errors import Reason
 from schemas.fields import Field
-from transforms.batch import Refusal
+from transforms.batch import Refusal, keep
 
 _BITS = {"int": 31, "long": 63}
+_FOUND = {"int": (pa.int64(), pa.null()), "long": (pa.int64(), pa.null()), "float": (pa.float64(), pa.int64(), pa.null()),
+          "double": (pa.float64(), pa.int64(), pa.null())}
+_WRONG = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)  # what Arrow raises for a wrong value
 _LONGER_THAN_MICROSECONDS = r"(\.\d{6})\d+"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _WRITTEN = ("timestamp-micros", "date")  # types that JSON writes as strings
@@ -30,35 +34,69 @@ class Typing:
         self.fields = contract.fields
         self.drop_unknown = contract.unknown_fields == "drop"
         self.schema = input_schema(contract)
-        written = [pa.field(f.name, pa.string()) if f.type in _WRITTEN else self.schema.field(f.name) for f in contract.fields]
-        self._struct = pa.struct([pa.field(f.name, f.type, nullable=True) for f in written])
-        self._known = frozenset(f.name for f in contract.fields)
+        self._names = tuple(f.name for f in contract.fields)
         self._required = frozenset(f.name for f in contract.fields if not f.nullable)
         self._shapes: dict[tuple[str, ...], tuple[Reason, str | None] | None] = {}
-        self._checks: list[tuple[str, Callable[[Any], bool]]] = [(f.name, _type_check(f)) for f in contract.fields]
+        self._checks = {f.name: _type_check(f) for f in contract.fields}
         self._domains = [(f, check) for f in contract.fields for check in _domain_checks(f)]
 
     def columns(self, rows: list[dict[str, Any]]) -> tuple[pa.RecordBatch, list[Refusal]]:
         """A chunk of rows as columns, and the rows whose fields or types are wrong (positions in `rows`)."""
-        refused: list[Refusal] = []
-        shapes = self._shapes
-        for i, row in enumerate(rows):
-            shape = tuple(row)
-            fault = shapes[shape] if shape in shapes else self._shape(shape)
+        refused: dict[int, Refusal] = {}
+        shapes = [tuple(row) for row in rows]
+        for shape in set(shapes):
+            fault = self._shapes[shape] if shape in self._shapes else self._shape(shape)
             if fault is not None:
-                refused.append(Refusal(i, *fault))
-        kept = _without(rows, refused)
+                refused |= {i: Refusal(i, *fault) for i, other in enumerate(shapes) if other == shape}
+        values = self._transposed(rows, shapes)
+        columns = [self._column(f, values[f.name], refused) for f in self.fields]
+        return keep(pa.RecordBatch.from_arrays(columns, schema=self.schema), list(refused)), list(refused.values())
+
+    def _transposed(self, rows: list[dict[str, Any]], shapes: list[tuple[str, ...]]) -> dict[str, Sequence[Any]]:
+        """The values of each field, one a row; what a row lacks is None. Rows of the usual shape are turned in one go."""
+        usual = Counter(shapes).most_common(1)[0][0] if shapes else ()
+        if not set(usual).issuperset(self._names):
+            return {name: [row.get(name) for row in rows] for name in self._names}
+        turned = zip(*(row.values() if shape is usual or shape == usual else [row.get(name) for name in usual]
+                       for row, shape in zip(rows, shapes)))
+        return dict(zip(usual, turned))
+
+    def _column(self, field: Field, values: Sequence[Any], refused: dict[int, Refusal]) -> pa.Array:
+        """One field of every row; where a value is of another type its row is refused and the column holds null."""
         try:
-            return self._convert(kept), refused
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-            pass
-        known_bad = {r.position for r in refused}
-        for i, row in enumerate(rows):
-            if i not in known_bad:
-                wrong = next((name for name, check in self._checks if not check(row.get(name))), None)
-                if wrong is not None:
-                    refused.append(Refusal(i, Reason.WRONG_TYPE, wrong))
-        return self._convert(_without(rows, refused)), refused
+            return self._convert(field, values)
+        except _WRONG:
+            fits = list(values)
+            for i in self._misfits(field, values):
+                refused.setdefault(i, Refusal(i, Reason.WRONG_TYPE, field.name))
+                fits[i] = None
+            return self._convert(field, fits, vetted=True)
+
+    def _misfits(self, field: Field, values: Sequence[Any], first: int = 0) -> list[int]:
+        """Where the values of another type stand. Written types are halved down to them: only Arrow's parser can tell."""
+        check = self._checks[field.name]
+        if field.type not in _WRITTEN:
+            return [i for i, value in enumerate(values) if not check(value)]
+        if len(values) == 1:
+            return [] if check(values[0]) else [first]
+        try:
+            self._convert(field, values)
+        except _WRONG:
+            half = len(values) // 2
+            return self._misfits(field, values[:half], first) + self._misfits(field, values[half:], first + half)
+        return []
+
+    def _convert(self, field: Field, values: Sequence[Any], vetted: bool = False) -> pa.Array:
+        kind = self.schema.field(field.name).type
+        if field.type in _WRITTEN:
+            return _parsed(pa.array(values, pa.string()), field)
+        if field.type not in _FOUND or vetted:
+            return pa.array(values, kind)
+        # Told the type, Arrow would make 3 of 3.5 and 1.0 of true without a word; left to find it, it finds the truth.
+        found = pa.array(values)
+        if found.type not in _FOUND[field.type]:
+            raise pa.ArrowTypeError(field.name)
+        return found.cast(kind)
 
     def outside(self, batch: pa.RecordBatch) -> list[Refusal]:
         """The rows of a batch that lack a required value or hold one outside the contract's domain."""
@@ -77,25 +115,13 @@ class Typing:
     def _shape(self, shape: tuple[str, ...]) -> tuple[Reason, str | None] | None:
         """What is wrong with a row that has these keys. The name of an unknown field is the sender's, so it is not told."""
         fault: tuple[Reason, str | None] | None = None
-        if not self.drop_unknown and not self._known.issuperset(shape):
+        if not self.drop_unknown and not set(self._names).issuperset(shape):
             fault = (Reason.UNKNOWN_FIELD, None)
         elif missing := self._required.difference(shape):
             fault = (Reason.MISSING_FIELD, min(missing))
         if len(self._shapes) < 4096:  # a sender who shuffles keys at random shall not fill the memory
             self._shapes[shape] = fault
         return fault
-
-    def _convert(self, rows: list[dict[str, Any]]) -> pa.RecordBatch:
-        struct = pa.array(rows, self._struct)
-        columns = [_parsed(column, f) if f.type in _WRITTEN else column for f, column in zip(self.fields, struct.flatten())]
-        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
-
-
-def _without(rows: list[dict[str, Any]], refused: list[Refusal]) -> list[dict[str, Any]]:
-    if not refused:
-        return rows
-    out = {r.position for r in refused}
-    return [row for i, row in enumerate(rows) if i not in out]
 
 
 def _parsed(column: pa.Array, field: Field) -> pa.Array:

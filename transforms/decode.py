@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints.decorators import no_annotations
 
 from schemas.contract import Contract
 from schemas.errors import Reason, Stage
@@ -33,31 +34,31 @@ def decode(block: Block, contract: Contract, typing: Typing, digest: "Digest",
     """
     refused: list[Refused] = []
     pieces: list[pa.RecordBatch] = []
-    chunks: list[tuple[Rows, list[int]]] = []
-    for rows in _rows(block, contract):
-        refused += [(reason, field, f"{block.path}:{offset}", None, raw) for reason, field, offset, raw in rows.refused]
-        batch, wrong = typing.columns(rows.rows)
-        refused += [(r.reason, r.field, f"{block.path}:{rows.offsets[r.position]}", None, rows.raw(r.position)) for r in wrong]
+    kept: list[tuple[list[int], Callable[[int], bytes], list[int]]] = []  # offsets, raw, which of them are in the piece
+    for rows, offsets, raw, broken in _rows(block, contract):
+        refused += [(reason, field, f"{block.path}:{offset}", None, row) for reason, field, offset, row in broken]
+        batch, wrong = typing.columns(rows)
+        refused += [(r.reason, r.field, f"{block.path}:{offsets[r.position]}", None, raw(r.position)) for r in wrong]
         out = {r.position for r in wrong}
-        chunks.append((rows, [i for i in range(len(rows.rows)) if i not in out] if out else list(range(len(rows.rows)))))
+        kept.append((offsets, raw, [i for i in range(len(offsets)) if i not in out] if out else list(range(len(offsets)))))
         pieces.append(batch)
     batch = pa.concat_batches(pieces) if pieces else pa.RecordBatch.from_pylist([], typing.schema)
-    ends = list(accumulate(len(kept) for _, kept in chunks))
+    ends = list(accumulate(len(positions) for _, _, positions in kept))
 
-    def at(position: int) -> tuple[Rows, int]:
-        chunk = bisect_right(ends, position)
-        rows, kept = chunks[chunk]
-        return rows, kept[position - (ends[chunk - 1] if chunk else 0)]
+    def told(r: Refusal) -> Refused:
+        chunk = bisect_right(ends, r.position)
+        offsets, raw, positions = kept[chunk]
+        i = positions[r.position - (ends[chunk - 1] if chunk else 0)]
+        return r.reason, r.field, f"{block.path}:{offsets[i]}", day[r.position].as_py(), raw(i)
 
     day = batch[contract.time].cast(pa.date32())
     unfit = {r.position: r for r in typing.outside(batch)}
     if days is not None:
         for position in pc.indices_nonzero(pc.invert(pc.is_in(day, value_set=pa.array(sorted(days), pa.date32())))).to_pylist():
             unfit.setdefault(position, Refusal(position, Reason.OTHER_PARTITION, contract.time))
-    for r in unfit.values():
-        rows, i = at(r.position)
-        refused.append((r.reason, r.field, f"{block.path}:{rows.offsets[i]}", day[r.position].as_py(), rows.raw(i)))
-    offsets = pa.array(np.concatenate([np.asarray(rows.offsets, np.int64)[kept] for rows, kept in chunks]) if chunks else [], pa.int64())
+    refused += map(told, unfit.values())
+    places = [np.asarray(offsets, np.int64)[positions] for offsets, _, positions in kept]
+    offsets = pa.array(np.concatenate(places) if places else [], pa.int64())
     origin = pc.binary_join_element_wise(pa.scalar(block.path), offsets.cast(pa.string()), ":")
     whole = pa.RecordBatch.from_arrays([*batch.columns, origin, day], [*batch.schema.names, ORIGIN, DAY])
     whole = keep(whole, sorted(unfit))
@@ -115,6 +116,7 @@ class Decode(beam.PTransform):
         super().__init__()
         self.contract, self.keys, self.days = contract, keys, days
 
+    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
     def expand(self, blocks: beam.PCollection[Block]) -> beam.pvalue.DoOutputsTuple:
         return blocks | "ToBatches" >> beam.ParDo(_DecodeFn(self.contract, self.keys, self.days)).with_outputs("refused", main="events")
 

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints.decorators import no_annotations
 
 from schemas.contract import Contract
 from schemas.errors import Reason, Stage
@@ -95,6 +96,7 @@ class Deduplicate(beam.PTransform):
         super().__init__()
         self.contract, self.park, self.stored, self.shards = contract, park, stored, shards
 
+    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
     def expand(self, blocks: beam.PCollection[tuple[str, pa.RecordBatch]]) -> beam.pvalue.DoOutputsTuple:
         parked = blocks | "Park" >> beam.ParDo(_ParkFn(self.contract, self.park, self.shards)).with_outputs("marks", main="parked")
         verdicts = (parked.marks

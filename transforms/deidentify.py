@@ -6,6 +6,7 @@ from typing import Literal, Protocol
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.shared import Shared
 
 from schemas.contract import Contract
@@ -63,6 +64,7 @@ class Deidentify(beam.PTransform):
             raise Misconfigured(faults)
         self.contract, self.engine = contract, engine
 
+    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
         fn = _DeidentifyFn(self.contract, self.engine)
         return batches | "Transform" >> beam.ParDo(fn).with_outputs("refused", main="events")

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.shared import Shared
 
 from schemas.contract import Contract
@@ -53,7 +54,7 @@ def _scores(batch: pa.RecordBatch, scorer: Scorer, errors: tuple[type[Exception]
 
 
 class Infer(beam.PTransform):
-    """Batches to batches with score, label and the model's identity; output `refused` carries REFUSED batches.
+    """Batches to batches with score, label and lineage (contract, policy, model); output `refused` carries REFUSED batches.
 
     handler: any Beam ModelHandler whose predictions are numbers or PredictionResults that hold one; None: the rows pass
     with null scores. Drops the column RAW, from which a refused row is sealed as it was read.
@@ -63,8 +64,16 @@ class Infer(beam.PTransform):
         super().__init__()
         self.contract, self.handler = contract, handler
 
+    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
         return batches | "Score" >> beam.ParDo(_InferFn(self.contract, self.handler)).with_outputs("refused", main="events")
+
+
+class _Loaded:
+    """A model that the threads of a process share; Shared needs something that can be referred to weakly."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
 
 
 class _InferFn(beam.DoFn):
@@ -75,12 +84,16 @@ class _InferFn(beam.DoFn):
 
     def setup(self) -> None:
         if self.handler is not None:
-            loaded = self.shared.acquire(self.handler.load_model)
-            self.scorer = scorer_of(self.handler, loaded, self.contract.model)
+            self.loaded = self.shared.acquire(self._load)
+            self.scorer = scorer_of(self.handler, self.loaded.model, self.contract.model)
+
+    def _load(self) -> "_Loaded":
+        assert self.handler is not None
+        return _Loaded(self.handler.load_model())
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch]]:
         if self.handler is None:
-            yield stamp(batch, pa.nulls(batch.num_rows, pa.float32()), None)
+            yield stamp(batch, pa.nulls(batch.num_rows, pa.float32()), self.contract)
             return
         scores, refused = infer(batch, self.scorer, getattr(self.handler, "row_errors", ROW_ERRORS))
         if refused:
@@ -89,7 +102,7 @@ class _InferFn(beam.DoFn):
             at = [r.position for r in refused]
             batch, scores = keep(batch, at), scores.drop_null()
         if batch.num_rows:
-            yield stamp(batch, scores, self.contract.model)
+            yield stamp(batch, scores, self.contract)
 
     def _refused(self, batch: pa.RecordBatch, refused: list[Refusal]) -> pa.RecordBatch:
         raw = pa.RecordBatch.from_struct_array(batch[RAW])
@@ -111,14 +124,16 @@ def scorer_of(handler: "ModelHandler[Any, Any, Any]", loaded: Any, model: Model 
     return score
 
 
-def stamp(batch: pa.RecordBatch, scores: pa.Array, model: Model | None) -> pa.RecordBatch:
-    """The batch without RAW, with score, label, model_name, model_version and model_digest."""
+def stamp(batch: pa.RecordBatch, scores: pa.Array, contract: Contract) -> pa.RecordBatch:
+    """The batch without RAW, with score and label and what they come from: contract, policy, model."""
     if RAW in batch.schema.names:
         batch = batch.drop_columns([RAW])
-    threshold = model.threshold if model else 0.5
-    labels = pa.array(scores.to_numpy(zero_copy_only=False) > threshold, pa.bool_(), mask=scores.is_null().to_numpy(zero_copy_only=False))
-    batch = with_column(with_column(batch, "score", scores), "label", labels)
-    for name, value in (("model_name", model.name if model else None), ("model_version", model.version if model else None),
-                        ("model_digest", model.sha256 if model else None)):
+    model = contract.model
+    over = scores.to_numpy(zero_copy_only=False) > (model.threshold if model else 0.5)
+    batch = with_column(batch, "score", scores)
+    batch = with_column(batch, "label", pa.array(over, pa.bool_(), mask=scores.is_null().to_numpy(zero_copy_only=False)))
+    lineage = {"contract_version": contract.version, "policy_digest": contract.policy_digest, "model_name": model.name if model else None,
+               "model_version": model.version if model else None, "model_digest": model.sha256 if model else None}
+    for name, value in lineage.items():
         batch = with_column(batch, name, pa.array([value], pa.string()).take(pa.array(np.zeros(batch.num_rows, np.int32))))
     return batch

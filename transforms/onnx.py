@@ -49,10 +49,12 @@ class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
         if [i.name for i in session.get_inputs()] != [name for name, _ in self.model.inputs]:
             raise Misconfigured([Fault(where, "has other inputs than its descriptor says", "make the descriptor anew")])
         try:
-            got = np.asarray(self.run_inference(list(self.model.golden_rows), session), np.float64)
+            names = [name for name, _ in self.model.inputs]
+            golden = [dict(zip(names, row)) for row in self.model.golden_rows]
+            got = np.asarray(self.run_inference(golden, session), np.float64)
         except _ERRORS:
             got = np.zeros(0)
-        if got.shape != (len(self.model.golden_scores),) or not np.allclose(got, self.model.golden_scores, rtol=0, atol=self.model.atol):
+        if got.shape != (len(self.model.golden_scores),) or not np.allclose(got, self.model.golden_scores, rtol=0, atol=self.model.golden_atol):
             raise Misconfigured([Fault(where, "answers its golden rows differently", "restore the model, or train it again and look at why")])
         return session
 
@@ -61,7 +63,7 @@ class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
         """One score a row, in order."""
         output = self.model.output
         scores: Any = model.run([output], self._feed(batch))[0]
-        return scores[:, self.model.output_index] if scores.ndim == 2 else scores  # type: ignore[no-any-return]
+        return scores[:, self.model.index] if scores.ndim == 2 else scores  # type: ignore[no-any-return]
 
     def get_num_bytes(self, batch: Sequence[Row]) -> int:
         return 200 * len(batch)  # Beam's default pickles every batch to weigh it
@@ -74,10 +76,10 @@ class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
                 if kind == "float":
                     values = column.cast(pa.float32()).to_numpy(zero_copy_only=False)
                 else:
-                    coded = column.fill_null(self.model.missing).dictionary_encode()
+                    coded = column.fill_null(self.model.missing_string).dictionary_encode()
                     values = np.array(coded.dictionary.to_pylist(), object)[coded.indices.to_numpy()]
             else:
-                missing: Any = np.nan if kind == "float" else self.model.missing
+                missing: Any = np.nan if kind == "float" else self.model.missing_string
                 values = np.array([missing if row[name] is None else row[name] for row in batch], _NUMPY[kind])
             feed[name] = values.astype(_NUMPY[kind], copy=False).reshape(-1, 1)
         return feed

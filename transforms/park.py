@@ -42,7 +42,7 @@ class Park:
         nonce = secrets.token_bytes(12)
         with open(path, "wb") as file:
             file.write(nonce)
-            file.write(_KEY.encrypt(nonce, memoryview(stream), key.encode()))
+            file.write(_KEY.encrypt(nonce, memoryview(stream).cast("B"), key.encode()))
         return Parked(str(path), b"")
 
     def fetch(self, key: str, parked: Parked) -> pa.RecordBatch:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from transforms.detectors.tagger_features import OFFSETS, REACH, TOGETHER, Keys, features, key, together, words
+from transforms.detectors.tagger_features import OFFSETS, REACH, TOGETHER, Keys, case, features, key, together, words
 
 TYPES = ("PERSON_NAME", "STREET_ADDRESS", "LOCATION", "ORGANIZATION_NAME", "DATE", "AGE")
 LABELS = 2 * len(TYPES) + 1  # 0: outside; 2t+1: first word of type t; 2t+2: further word of type t
@@ -67,7 +67,7 @@ class Tagger:
         return found
 
     def _forget(self) -> None:
-        self._ids: dict[str, int] = {}
+        self._ids: dict[str, dict[str, int]] = {"": {}, "y": {}, "Y": {}}
         self._shares: Floats = np.zeros((len(OFFSETS), 1024, LABELS), np.float32)
         self._keys_of_word: Keys = np.zeros((2, 1024), np.uint32)
         self._learn(0, {offset: [f"{offset}PAD"] for offset in OFFSETS}, "PAD", "PAD")
@@ -82,9 +82,14 @@ class Tagger:
         self._shares[:, number] = np.add.reduceat(self._weights[rows], starts, axis=0)
         self._keys_of_word[:, number] = key("W" + low), key("C" + kind)
 
-    def _id(self, word: str) -> int:
-        number = self._ids[word] = len(self._ids) + 1
-        self._learn(number, *features(word, self._lists))
+    def _numbers(self, text: str) -> list[int]:
+        written = case(text)
+        known = self._ids[written]
+        return [known.get(word) or self._number(word, written) for word in words(text).findall(text)]
+
+    def _number(self, word: str, written: str) -> int:
+        number = self._ids[written][word] = 1 + sum(map(len, self._ids.values()))
+        self._learn(number, *features(word, written, self._lists))
         return number
 
     def _rows(self, keys: Keys) -> npt.NDArray[np.int32]:
@@ -92,11 +97,9 @@ class Tagger:
         return np.where(self._keys[rows] == keys, rows, np.int32(0))
 
     def _find(self, texts: Sequence[str]) -> list[list[Span]]:
-        if len(self._ids) > KNOWN_WORDS:
+        if sum(map(len, self._ids.values())) > KNOWN_WORDS:
             self._forget()
-        known, learn = self._ids, self._id
-        numbers = [[known.get(word) or learn(word) for word in words(text).findall(text)] for text in texts]
-        chances = self._chances(numbers)
+        chances = self._chances([self._numbers(text) for text in texts])
         return [self._spans(text, chance) if chance is not None else [] for text, chance in zip(texts, chances)]
 
     def _chances(self, numbers: list[list[int]]) -> list[Floats | None]:

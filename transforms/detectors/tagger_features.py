@@ -39,8 +39,13 @@ def key(feature: str) -> int:
     return zlib.crc32(feature.encode("utf-8", "replace"))
 
 
-def shape(word: str) -> str:
-    """What a word looks like, as one short code; numbers by what they may be (hour, day, year, length)."""
+def case(text: str) -> str:
+    """How a text is written: "y" without capitals, "Y" in capitals, "" as usual. In the first two a word's case says nothing."""
+    return "y" if text.islower() else "Y" if text.isupper() else ""
+
+
+def shape(word: str, written: str) -> str:
+    """What a word looks like, as one short code; numbers by what they may be (hour, day, year, length). written: as case() says."""
     first, size = word[0], len(word)
     if first.isdigit():
         if size <= 2 and word.isdecimal():
@@ -53,6 +58,8 @@ def shape(word: str) -> str:
         return "://"
     if not first.isalpha():
         return word if size == 1 else "'s"
+    if written:
+        return written if size > 1 else written + "1"
     if word.islower():
         return "x" if size > 1 else "x1"
     if word.isupper():
@@ -60,10 +67,10 @@ def shape(word: str) -> str:
     return "Xx" if first.isupper() and word[1:].islower() else "XxX" if first.isupper() else "xX"
 
 
-def features(word: str, lists: Sequence[Keys]) -> tuple[dict[int, list[str]], str, str]:
+def features(word: str, written: str, lists: Sequence[Keys]) -> tuple[dict[int, list[str]], str, str]:
     """What one word says: {offset of the reader: feature names}, the word as read (lower case, numbers by length), its class."""
     word = word[:40]
-    look, low = shape(word), word.lower()
+    look, low = shape(word, written), word.lower()
     member = ""
     if look in ("@", "://"):
         low = look

@@ -5,6 +5,8 @@ An answer is null where the cell is null, and where it could not be transformed;
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress, count
+from operator import eq
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,8 +37,12 @@ class Primitive:
             raise RuntimeError("an operator answered another number of values than it was asked")
         if self.must_change is None:
             return answers
-        return [None if (a == v or a == text_of(v)) and self.must_change(text_of(v)) else a
-                for v, a in zip(values, answers, strict=True)]
+        texts = values if set(map(type, values)) == {str} else list(map(text_of, values))
+        kept = set(compress(count(), map(eq, texts, answers)))
+        if texts is not values:
+            kept.update(compress(count(), map(eq, values, answers)))
+        refused = {at for at in kept if self.must_change(text_of(values[at]))}
+        return [None if at in refused else answer for at, answer in enumerate(answers)] if refused else answers
 
 
 def must_change(primitive: types.PrimitiveTransformation) -> Changed | None:
@@ -71,7 +77,7 @@ def transform(column: pa.Array, context: pa.Array | None, primitive: Primitive, 
         rows = pc.indices_nonzero(column.is_valid())
         contexts = None if context is None else context.take(rows).to_pylist()
         found = typed(primitive.answers(column.take(rows).to_pylist(), contexts), stored)
-        return spread(found, rows, len(column))
+        return found.take(pc.index_in(pa.array(range(len(column)), pa.uint64()), value_set=rows))
     encoded = column.dictionary_encode()
     values, indices = encoded.dictionary, encoded.indices
     if context is None:
@@ -89,8 +95,8 @@ def transform(column: pa.Array, context: pa.Array | None, primitive: Primitive, 
 
 def typed(answers: Sequence[Value | None], stored: pa.DataType) -> pa.Array:
     """Answers as a column; null for an answer that the column's type cannot hold."""
-    if pa.types.is_string(stored):
-        return pa.array([a if a is None or type(a) is str else text_of(a) for a in answers], stored)
+    if pa.types.is_string(stored) and not {str, type(None)}.issuperset(map(type, answers)):
+        return pa.array([None if a is None else text_of(a) for a in answers], stored)
     try:
         return pa.array(answers, stored)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
@@ -102,11 +108,6 @@ def _single(answer: Value | None, stored: pa.DataType) -> pa.Array:
         return pa.array([answer], stored)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.nulls(1, stored)
-
-
-def spread(found: pa.Array, rows: pa.Array, length: int) -> pa.Array:
-    """`found` at the positions `rows` of a column of nulls."""
-    return found.take(pc.index_in(pa.array(range(length), pa.uint64()), value_set=rows))
 
 
 def as_text(column: pa.Array) -> pa.Array:

@@ -18,15 +18,13 @@ class Finding(Protocol):
     def start(self) -> int: ...
     @property
     def end(self) -> int: ...
-    @property
-    def likelihood(self) -> int: ...
 
 
 class Inspector(Protocol):
     """What finds identifiers in text; see transforms.detectors.inspector."""
 
     def find_column(self, texts: pa.StringArray) -> Iterable[tuple[int, Sequence[Finding]]]:
-        """(row, findings) for the texts that have any."""
+        """(row, findings, which do not overlap) for the texts that have any."""
         ...
 
     def whole(self, texts: pa.StringArray) -> pa.BooleanArray:
@@ -34,59 +32,56 @@ class Inspector(Protocol):
         ...
 
 
-Span = tuple[int, int, int, str]  # text, start, end, infoType
+Span = tuple[int, int, str]  # start, end, infoType
 
 
-def transform_text(texts: Sequence[str], contexts: Mapping[str, Sequence[Context]], inspector: Inspector,
-                   primitives: Mapping[str, Primitive]) -> list[str | None]:
-    """The texts with every finding transformed; None for a text that holds one which could not be.
+def transform_text(column: pa.Array, contexts: Mapping[str, pa.Array], inspector: Inspector,
+                   primitives: Mapping[str, Primitive]) -> pa.Array:
+    """The texts of a column with every finding transformed; null for a text with one that could not be.
 
-    primitives: by infoType, "" for those that no other one names; contexts: by field, one a text.
+    primitives: by infoType, "" for those that no other one names; contexts: by field, those that the primitives name.
+    Each distinct text is inspected once, and written once where no context and no random draw tells its rows apart.
     """
-    spans: list[Span] = []
-    for row, findings in inspector.find_column(pa.array(texts, pa.string())):
-        covered = [f for f in findings if f.info_type in primitives or "" in primitives]
-        spans += [(row, start, end, info_type) for start, end, info_type in apart(covered)]
-    groups: dict[str, list[Span]] = {}
-    for span in spans:
-        groups.setdefault(span[3], []).append(span)
-    replacements: dict[Span, str | None] = {}
+    encoded = column.dictionary_encode()
+    found: dict[int | None, list[Span]] = {}
+    for number, findings in inspector.find_column(encoded.dictionary):
+        spans = [(f.start, f.end, f.info_type) for f in findings if f.info_type in primitives or "" in primitives]
+        if spans:
+            found[number] = spans
+    if not found:
+        return column
+    alike = not contexts and all(p.operator.deterministic for p in primitives.values())
+    texts = (encoded.dictionary if alike else column).to_pylist()
+    of = range(len(texts)) if alike else encoded.indices.to_pylist()
+    places = [place for place, number in enumerate(of) if number in found]
+    beside = {name: values.take(pa.array(places, pa.int64())).to_pylist() for name, values in contexts.items()}
+    written = _written([texts[p] for p in places], [found[of[p]] for p in places], beside, primitives)
+    for place, text in zip(places, written, strict=True):
+        texts[place] = text
+    answer = pa.array(texts, pa.string())
+    return answer.take(encoded.indices) if alike else answer
+
+
+def _written(texts: Sequence[str], spans: Sequence[Sequence[Span]], contexts: Mapping[str, Sequence[Context]],
+             primitives: Mapping[str, Primitive]) -> list[str | None]:
+    """Each text with its spans transformed: one call of an operator for all findings of one infoType."""
+    groups: dict[str, list[tuple[int, int, int]]] = {}
+    for row, own in enumerate(spans):
+        for start, end, info_type in own:
+            groups.setdefault(info_type, []).append((start, end, row))
+    replacements: list[tuple[int, int, int, str | None]] = []
     for info_type, members in groups.items():
         primitive = primitives.get(info_type) or primitives[""]
         beside = contexts[primitive.context] if primitive.context else None
-        cells = [(texts[row][start:end], beside[row] if beside else None) for row, start, end, _ in members]
-        # One draw for each finding where the operator draws; else each distinct one once.
-        asked = list(dict.fromkeys(cells)) if primitive.operator.deterministic else cells
-        answers = primitive.answers([value for value, _ in asked], [c for _, c in asked] if beside else None, info_type)
-        written = [None if a is None else text_of(a) for a in answers]
-        if primitive.operator.deterministic:
-            known = dict(zip(asked, written, strict=True))
-            written = [known[cell] for cell in cells]
-        replacements.update(zip(members, written, strict=True))
-    return _written(texts, spans, replacements)
-
-
-def _written(texts: Sequence[str], spans: Sequence[Span], replacements: Mapping[Span, str | None]) -> list[str | None]:
-    answers: list[str | None] = list(texts)
-    for span in sorted(spans, reverse=True):  # right to left: what stands before keeps its place
-        row, start, end, _ = span
-        text, new = answers[row], replacements[span]
-        answers[row] = None if text is None or new is None else text[:start] + new + text[end:]
-    return answers
-
-
-def apart(findings: Sequence[Finding]) -> list[tuple[int, int, str]]:
-    """(start, end, infoType) of stretches that do not overlap and together cover every finding.
-
-    Findings that overlap become one stretch, under the infoType of the longest, then the likeliest, then the first by
-    name: no part of a finding stays because another one won.
-    """
-    stretches: list[tuple[int, int, list[Finding]]] = []
-    for finding in sorted(findings, key=lambda f: (f.start, -f.end)):
-        if stretches and finding.start < stretches[-1][1]:
-            start, end, members = stretches[-1]
-            stretches[-1] = (start, max(end, finding.end), [*members, finding])
+        answers = primitive.answers([texts[row][start:end] for start, end, row in members],
+                                    None if beside is None else [beside[row] for _, _, row in members], info_type)
+        replacements += [(*member, None if a is None else text_of(a)) for member, a in zip(members, answers, strict=True)]
+    written: list[str | None] = list(texts)
+    untouched = [len(text) for text in texts]
+    for start, end, row, new in sorted(replacements, key=lambda r: -r[0]):  # right to left: what is left of it keeps its place
+        text = written[row]
+        if text is None or new is None or end > untouched[row]:  # two that overlap would spoil each other
+            written[row] = None
         else:
-            stretches.append((finding.start, finding.end, [finding]))
-    return [(start, end, min(members, key=lambda f: (f.start - f.end, -f.likelihood, f.info_type)).info_type)
-            for start, end, members in stretches]
+            written[row], untouched[row] = text[:start] + new + text[end:], start
+    return written

@@ -16,6 +16,7 @@ from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Reason
 from schemas.templates import inspect_template
 from transforms.batch import Refusal, with_column
+from transforms.detectors import inspector
 from transforms.engines import plan
 from transforms.engines.conditions import holds
 from transforms.engines.free_text import Finding, Inspector
@@ -44,9 +45,10 @@ class LocalEngine:
         return Local(self)
 
     def _inspector(self) -> Inspector:
-        from transforms.detectors.inspector import Inspector as Detectors
-        file = f"{self.contract.folder}/inspect.json"
-        return self.inspector or Detectors.from_config(inspect_template(self.contract.inspect, file).inspect_config)
+        if self.inspector is not None:
+            return self.inspector
+        template = inspect_template(self.contract.inspect, f"{self.contract.folder}/inspect.json")
+        return inspector.Inspector.from_config(template.inspect_config)
 
 
 class Local:

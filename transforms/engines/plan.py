@@ -12,7 +12,7 @@ from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from schemas.rules import Comparison, Rule, context_of, rules, stored_type, suppressions
 from schemas.templates import deidentify_template
-from transforms.engines.cells import Primitive, as_text, contexts_of, must_change, spread, transform
+from transforms.engines.cells import Primitive, as_text, contexts_of, must_change, transform
 from transforms.engines.conditions import holds
 from transforms.engines.free_text import Inspector, transform_text
 from transforms.keys import Keys
@@ -118,15 +118,8 @@ def _whole(primitive: Primitive, as_string: bool) -> Step:
 
 def _inside(primitives: Mapping[str, Primitive], inspector: Inspector) -> Step:
     fields = sorted({p.context for p in primitives.values() if p.context})
-    by_row = fields or not all(p.operator.deterministic for p in primitives.values())
 
     def step(batch: pa.RecordBatch, cells: pa.Array) -> pa.Array:
-        if not by_row:
-            encoded = cells.dictionary_encode()
-            answers = transform_text(encoded.dictionary.to_pylist(), {}, inspector, primitives)
-            return pa.array(answers, pa.string()).take(encoded.indices)
-        rows = pc.indices_nonzero(cells.is_valid())
-        contexts = {name: contexts_of(batch[name]).take(rows).to_pylist() for name in fields}
-        answers = transform_text(cells.take(rows).to_pylist(), contexts, inspector, primitives)
-        return spread(pa.array(answers, pa.string()), rows, len(cells))
+        contexts = {name: contexts_of(batch[name]) for name in fields}
+        return transform_text(cells, contexts, inspector, primitives)
     return step

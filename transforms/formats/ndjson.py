@@ -18,15 +18,31 @@ def parse(block: Block, max_row_bytes: int) -> Iterator[Rows]:
     lines = block.data.split(b"\n")
     if not lines[-1]:
         lines.pop()
-    ends = np.cumsum(np.fromiter(map(len, lines), np.int64, len(lines)) + 1)
-    starts = (ends - np.fromiter(map(len, lines), np.int64, len(lines)) - 1 + block.start).tolist()
-    # A colon behind white space could hide a second key of the same name from the count below.
-    spaced = any(blank + b":" in block.data for blank in (b" ", b"\t", b"\r"))
+    sizes = np.fromiter(map(len, lines), np.int64, len(lines))
+    ends = np.cumsum(sizes + 1)
+    starts = (ends - sizes - 1 + block.start).tolist()
+    keys = _keys(block.data, ends)
     for first in range(0, len(lines), CHUNK):
-        yield _chunk(lines[first:first + CHUNK], starts[first:first + CHUNK], max_row_bytes, spaced)
+        past = first + CHUNK
+        yield _chunk(lines[first:past], starts[first:past], keys[first:past], max_row_bytes)
 
 
-def _chunk(lines: list[bytes], starts: list[int], limit: int, spaced: bool) -> Rows:
+def _keys(data: bytes, ends: "np.typing.NDArray[np.int64]") -> list[int]:
+    """For each line how often `":` stands in it, or -1 where any colon stands behind white space.
+
+    Every key is followed by its colon, so as many `":` as keys means that no key stands twice; white space between the
+    two could hide one, and is rare.
+    """
+    text = np.frombuffer(data, np.uint8)
+    colons = text[1:] == ord(":")
+    keys = np.flatnonzero(colons & (text[:-1] == ord('"')))
+    counts = np.diff(np.searchsorted(keys, ends), prepend=0)
+    spaced = np.flatnonzero(colons & (text[:-1] <= ord(" ")))
+    counts[np.searchsorted(ends, spaced, "right")] = -1
+    return counts.tolist()  # type: ignore[no-any-return]
+
+
+def _chunk(lines: list[bytes], starts: list[int], keys: list[int], limit: int) -> Rows:
     rows: list[dict[str, Any]] = []
     at: list[int] = []
     refused: list[tuple[Reason, str | None, int, bytes]] = []
@@ -40,8 +56,7 @@ def _chunk(lines: list[bytes], starts: list[int], limit: int, spaced: bool) -> R
         except orjson.JSONDecodeError:
             refused.append((Reason.MALFORMED, None, starts[i], line))
             continue
-        # Each key is followed by its colon: as many `":` as keys means that no key stands twice (orjson keeps the last).
-        if type(row) is not dict or ((spaced or line.count(b'":') != len(row)) and _repeats_a_key(line)):
+        if type(row) is not dict or (keys[i] != len(row) and _repeats_a_key(line)):
             refused.append((Reason.MALFORMED, None, starts[i], line))
             continue
         rows.append(row)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from transforms.operators import dates
@@ -45,7 +46,7 @@ class FixedBuckets(OneWay):
         start, step = round(self.lower * 100), round(self.size * 100)
         count = -(-(round(self.upper * 100) - start) // step)
         edges = [self.lower, *((start + step * k) / 100 for k in range(1, count)), self.upper]
-        closed = [f"{label(a)}{self.separator}{label(b)}" for a, b in zip(edges, edges[1:], strict=False)]
+        closed = [f"{label(a)}{self.separator}{label(b)}" for a, b in pairwise(edges)]
         return edges, [f"-{label(self.lower)}", *closed, f"{label(self.upper)}+"]
 
     def __call__(
@@ -138,7 +139,7 @@ def ordered(buckets: Sequence[Bucket]) -> tuple[Bucket, ...] | None:
     """The buckets by their lower ends; None where two of them overlap. Bounds must be of one type."""
     lows: Any = sorted((b for b in buckets if b.low is not None), key=lambda b: b.low)
     line: list[Bucket] = [b for b in buckets if b.low is None] + lows
-    for before, after in zip(line, line[1:], strict=False):
+    for before, after in pairwise(line):
         end: Any = before.high
         if after.low is None or end is None or end > after.low:
             return None

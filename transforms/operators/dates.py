@@ -1,15 +1,14 @@
 """Dates in text: read, and written back in the form that they had."""
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from typing import NamedTuple
 
 _MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
            "December")
 _NAME = "|".join(f"{m[:3]}(?:{m[3:]})?" if m != "May" else m for m in _MONTHS) + "|Sept"
 _TIME = r"(?P<rest>(?:[T ](?P<H>[01]\d|2[0-3]):(?P<M>[0-5]\d)(?::(?P<S>[0-5]\d|60)(?:\.(?P<f>\d{1,9}))?)?" \
-        r" ?(?P<zone>Z|UTC|[+-]\d\d:?\d\d)?)?)"
+        r" ?(?P<zone>Z|UTC|[+-](?:[01]\d|2[0-3]):?[0-5]\d)?)?)"
 # One pattern a form. y, m, d are the parts that are written anew; all else in the text stays as it was.
 _FORMS = [re.compile(p + _TIME, re.ASCII | re.IGNORECASE) for p in (
     r"(?P<y>\d{4})(?P<s>[-/.])(?P<m>\d{1,2})(?P=s)(?P<d>\d{1,2})",  # 2026-03-04, 2026/3/4
@@ -19,16 +18,37 @@ _FORMS = [re.compile(p + _TIME, re.ASCII | re.IGNORECASE) for p in (
     rf"(?P<d>\d{{1,2}})[ -](?P<m>{_NAME})\.?,?[ -](?P<y>\d{{4}})",  # 4 March 2026, 04-Mar-2026
     rf"(?P<m>{_NAME})\.? (?P<d>\d{{1,2}}),? (?P<y>\d{{4}})",  # March 4, 2026
 )]
+_ORDER = {form: sorted("ymd", key=form.groupindex.__getitem__) for form in _FORMS}
+_NUMBERS = {name[:3].lower(): number for number, name in enumerate(_MONTHS, 1)}
 
 
-@dataclass(frozen=True)
-class Written:
-    """A date found in a text: the moment it names (UTC where it names no zone), and how to write another one."""
+class Written(NamedTuple):
+    """A date found in a text. `day` is as it stands there, in the text's own zone."""
 
-    moment: datetime
-    has_time: bool
-    day: date  # as it stands in the text, in the text's own zone
-    write: Callable[[date], str]
+    found: re.Match[str]
+    day: date
+
+    @property
+    def has_time(self) -> bool:
+        return self.found["H"] is not None
+
+    @property
+    def moment(self) -> datetime:
+        """With the text's offset, UTC where it names none; midnight where it has no time. A leap second is the one before."""
+        hour, minute, second, fraction = (self.found[part] or "0" for part in "HMSf")
+        return datetime(self.day.year, self.day.month, self.day.day, int(hour), int(minute), min(int(second), 59),
+                        int(fraction.ljust(6, "0")[:6]), _zone(self.found["zone"]))
+
+    def write(self, other: date) -> str:
+        """The text with another date in it, all else as it was."""
+        found, text = self.found, self.found.string
+        answer, at = "", 0
+        for part in _ORDER[found.re]:
+            start, end = found.span(part)
+            new = f"{other.year:04}" if part == "y" else _month(other.month, found) if part == "m" else _number(other.day, "d", found)
+            answer += text[at:start] + new
+            at = end
+        return answer + text[at:]
 
 
 def read(text: str) -> Written | None:
@@ -39,29 +59,12 @@ def read(text: str) -> Written | None:
     """
     for form in _FORMS:
         if found := form.fullmatch(text):
-            return _written(found)
+            name = found["m"]
+            try:
+                return Written(found, date(int(found["y"]), int(name) if name.isdecimal() else _NUMBERS[name[:3].lower()], int(found["d"])))
+            except ValueError:
+                return None
     return None
-
-
-def _written(found: re.Match[str]) -> Written | None:
-    name = found["m"]
-    month = int(name) if name.isdecimal() else next(i for i, m in enumerate(_MONTHS, 1) if m[:3].lower() == name[:3].lower())
-    try:
-        day = date(int(found["y"]), month, int(found["d"]))
-        moment = datetime(day.year, day.month, day.day, int(found["H"] or 0), int(found["M"] or 0),
-                          min(int(found["S"] or 0), 59), int((found["f"] or "0").ljust(6, "0")[:6]), _zone(found["zone"]))
-    except ValueError:
-        return None
-
-    def write(other: date) -> str:
-        parts = {"y": f"{other.year:04}", "m": _month(other.month, found), "d": _number(other.day, "d", found)}
-        answer, at = [], 0
-        for part in sorted(parts, key=found.start):
-            answer += [found.string[at : found.start(part)], parts[part]]
-            at = found.end(part)
-        return "".join(answer) + found.string[at:]
-
-    return Written(moment, found["H"] is not None, day, write)
 
 
 def _zone(text: str | None) -> timezone:
@@ -83,6 +86,7 @@ def _month(month: int, found: re.Match[str]) -> str:
     old = found["m"]
     if old.isdecimal():
         return _number(month, "m", found)
-    short = len(old) < 5 and old.lower() not in ("may", "june", "july")
+    full = ("june", "july") if "-" in found.string[: found.start("rest")] else ("may", "june", "july")
+    short = len(old) < 5 and old.lower() not in full  # May is both; 4-May-1970 is the style of 4-Mar-1970
     name = _MONTHS[month - 1][:3] if short else _MONTHS[month - 1]
     return name.upper() if old.isupper() else name.lower() if old.islower() else name

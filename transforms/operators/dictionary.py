@@ -3,8 +3,8 @@
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from hmac import digest
 
+from transforms.operators.mac import hmac_sha256
 from transforms.operators.oneway import OneWay
 from transforms.operators.operator import Value
 from transforms.operators.values import bytes_of
@@ -38,5 +38,6 @@ class Dictionary(OneWay):
         if self.key is None:
             return [words[self.below(count)] for _ in values]
         # Keyed once more by the words: two lists must not pair up what one person was given in each.
-        own = digest(self.key, b"penstock replaceDictionary\x00" + "\x00".join(words).encode("utf-8", "surrogatepass"), "sha256")
-        return [words[int.from_bytes(digest(own, bytes_of(v), "sha256"), "big") % count] for v in values]
+        label = b"penstock replaceDictionary\x00" + "\x00".join(words).encode("utf-8", "surrogatepass")
+        mac = hmac_sha256(hmac_sha256(self.key)(label))
+        return [words[int.from_bytes(mac(bytes_of(v)), "big") % count] for v in values]

@@ -43,7 +43,7 @@ def _fixed(radix: int, length: int, tweak_length: int) -> bytes:
 def single(key: bytes, radix: int, digits: list[int], tweak: bytes, forward: bool) -> list[int]:
     """One row, of any length."""
     u, v, b, d = _sizes(radix, len(digits))
-    ecb = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+    ecb = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305  CIPH of the publication, one block
     head = _fixed(radix, len(digits), len(tweak)) + tweak + bytes(-(len(tweak) + b + 1) % 16)
     a, c = _number(digits[:u], radix), _number(digits[u:], radix)
     for i in range(ROUNDS) if forward else reversed(range(ROUNDS)):
@@ -74,7 +74,7 @@ def lanes(key: bytes, radix: int, digits: Digits, tweaks: Digits, forward: bool)
     """All rows together. radix ** (digits in the longer half) must not pass 2**63: then b <= 8, d <= 12, one block is enough."""
     rows, length = digits.shape
     u, v, b, d = _sizes(radix, length)
-    aes = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
+    aes = Cipher(algorithms.AES(key), modes.ECB()).encryptor()  # noqa: S305  CIPH of the publication, a block a row
     tweak_length = tweaks.shape[1]
     # Only Q's last block changes from round to round, so the CBC-MAC of all before it is computed once.
     q = np.zeros((rows, tweak_length + b + 1 + -(tweak_length + b + 1) % 16), np.uint8)

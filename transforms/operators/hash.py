@@ -3,8 +3,8 @@
 from binascii import b2a_base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hmac import digest
 
+from transforms.operators.mac import hmac_sha256
 from transforms.operators.oneway import OneWay
 from transforms.operators.operator import Value
 
@@ -27,10 +27,10 @@ class Hash(OneWay):
     def __call__(
         self, values: Sequence[Value], contexts: Sequence[str | int | None] | None = None, info_type: str = ""
     ) -> list[Value | None]:
-        key = self.key
+        mac = hmac_sha256(self.key)
         texts = [v if type(v) is str else str(v) if type(v) is int else None for v in values]
         return [
             None if text is None
-            else b2a_base64(digest(key, text.encode("utf-8", "surrogatepass"), "sha256"), newline=False).decode("ascii")
+            else b2a_base64(mac(text.encode("utf-8", "surrogatepass")), newline=False).decode("ascii")
             for text in texts
         ]

@@ -4,10 +4,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from hmac import digest
 
 from transforms.operators import dates
 from transforms.operators.context import tweaks_of
+from transforms.operators.mac import hmac_sha256
 from transforms.operators.oneway import OneWay
 from transforms.operators.operator import Value
 
@@ -47,12 +47,11 @@ class Shift(OneWay):
             return [_moved(v, self.lower + self.below(width)) for v in values]
         if contexts is None:
             return [None] * len(values)
-        days = {t: self._days(self.key, t, width) for t in set(tweaks_of(contexts, len(values))) if t}
-        return [_moved(v, days[t]) if t else None for v, t in zip(values, tweaks_of(contexts, len(values)), strict=True)]
-
-    def _days(self, key: bytes, context: bytes, width: int) -> int:
+        mac = hmac_sha256(self.key)
+        tweaks = tweaks_of(contexts, len(values))
         # The label keeps this apart from cryptoHash: a stored hash of the context under the same key must not tell the days.
-        return self.lower + int.from_bytes(digest(key, b"penstock dateShift\x00" + context, "sha256"), "big") % width
+        days = {t: self.lower + int.from_bytes(mac(b"penstock dateShift\x00" + t), "big") % width for t in set(tweaks) if t}
+        return [_moved(v, days[t]) if t else None for v, t in zip(values, tweaks, strict=True)]
 
 
 def _moved(value: Value, days: int) -> Value | None:

@@ -48,12 +48,14 @@ class Token:
         self, values: Sequence[Value], contexts: Sequence[str | int | None] | None = None, info_type: str = ""
     ) -> list[Value | None]:
         encrypt, name = self._cipher().encrypt, self.surrogate
-        tweaks = tweaks_of(contexts, len(values))
-        tokens = [
-            b2a_base64(_VERSION + encrypt(bytes_of(v), [t] if t else None), newline=False).decode("ascii")
-            if t is not None else None
-            for v, t in zip(values, tweaks, strict=True)
-        ]
+        plain = [v.encode("utf-8", "surrogatepass") if type(v) is str else bytes_of(v) for v in values]
+        sealed: list[bytes | None]
+        if contexts is None:
+            sealed = [encrypt(p, None) for p in plain]
+        else:
+            tweaks = tweaks_of(contexts, len(values))
+            sealed = [None if t is None else encrypt(p, [t] if t else None) for p, t in zip(plain, tweaks, strict=True)]
+        tokens = [None if s is None else b2a_base64(_VERSION + s, newline=False).decode("ascii") for s in sealed]
         return [mark(t, name) if t else t for t in tokens] if name else [*tokens]
 
     def reverse(

@@ -1,0 +1,120 @@
+"""A lake: a folder of tables (events, failures, runs) for one contract. Jobs write it, anyone reads it.
+
+    with Lake.writer(folder, contract, run) as lake:      for the time of one run
+        ... | lake.write_events() ... | lake.write_failures() ... | lake.commit("batch", days, started)
+        lake.ledger(run)
+    Lake.reader(folder).query("select ... from events")
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import date, datetime
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+
+from pipelines.sinks import lake_runs
+from pipelines.sinks.lake_catalog import Reader, locked, make, write_connection
+from pipelines.sinks.lake_commit import Commit, Request
+from pipelines.sinks.lake_files import WriteEvents, WriteFailures
+from pipelines.sinks.lake_ledger import ledger
+from pipelines.sinks.lake_marks import Stored
+from pipelines.sinks.lake_tables import declare
+from pipelines.sinks.lake_upkeep import keep_up
+from schemas.arrow import stored_columns
+from schemas.contract import Contract
+from schemas.errors import Fault, Misconfigured
+from transforms.batch import ORIGIN
+from transforms.deduplicate import Marks, Nothing
+from transforms.ledger import LedgerRow
+
+_LOG = logging.getLogger(__name__)
+
+
+class Lake:
+    """One run's hold on a lake. Take it as a context: what the run did not commit is gone when it ends."""
+
+    def __init__(self, folder: str, contract: Contract, run: str) -> None:
+        """Makes the folder and the tables where they are missing, and removes what dead runs left. Raises Misconfigured."""
+        self.folder, self.contract, self.run = Path(folder).resolve(), contract, run
+        self.columns = stored_columns(contract)
+        make(self.folder)
+        with locked(self.folder):
+            self.connection = write_connection(self.folder)
+            declare(self.connection, self.folder, contract)
+            if ledger(self.connection, run):
+                raise Misconfigured([Fault(f"run {run}", "is in the ledger already", "start a run under an id of its own")])
+            self._lock = lake_runs.enlist(self.folder, run)
+            self.baseline = int(self.connection.execute("FROM ducklake_current_snapshot('lake')").fetchone()[0])
+            lake_runs.clean(self.connection, self.folder)
+
+    @staticmethod
+    def writer(folder: str, contract: Contract, run: str) -> "Lake":
+        """For the time of one run. Raises Misconfigured."""
+        return Lake(folder, contract, run)
+
+    @staticmethod
+    def reader(folder: str) -> Reader:
+        """The tables, read only. Raises Misconfigured where the folder is not a lake."""
+        return Reader(Path(folder))
+
+    @property
+    def parked(self) -> str:
+        """A folder for batches that wait; it goes with the run."""
+        return str(lake_runs.parked(self.folder, self.run))
+
+    def stored(self, partitions: Iterable[date]) -> Stored | Nothing:
+        """What answers the marks of the rows that this run adds to; nothing where it replaces."""
+        return Nothing() if list(partitions) else Stored(str(self.folder), self.contract.time)
+
+    def write_events(self) -> WriteEvents:
+        return WriteEvents(str(self.folder), self.run, self.columns)
+
+    def write_failures(self) -> WriteFailures:
+        return WriteFailures(str(self.folder), self.run)
+
+    def commit(self, job: str, partitions: Iterable[date], started: datetime) -> Commit:
+        """The step that commits this run; partitions are the days that it replaces, none where it adds."""
+        return Commit(Request(
+            str(self.folder), self.run, job, f"{self.contract.name} {self.contract.version}", started,
+            tuple(sorted({day.isoformat() for day in partitions})), self.baseline, self.contract.horizon, self.contract.time,
+            tuple(c.name for c in self.columns if c.name != ORIGIN)))
+
+    def lost(self) -> str | None:
+        """Why the commit of this run was refused (lost to another run, or out of balance); None where it was not."""
+        path = lake_runs.verdict(self.folder, self.run)
+        return path.read_text() if path.exists() else None
+
+    def ledger(self, run: str) -> LedgerRow:
+        """A run's row of the ledger. Raises KeyError where it committed nothing."""
+        found = ledger(self.connection, run)
+        if found is None:
+            raise KeyError(run)
+        return found[0]
+
+    def close(self) -> None:
+        """Ends the run: its files go unless they were committed, and the tables are kept up."""
+        if self._lock.closed:
+            return
+        with locked(self.folder):
+            committed = ledger(self.connection, self.run)
+            lake_runs.withdraw(self.connection, self.folder, self.run)
+            if committed:
+                try:
+                    keep_up(self.connection)
+                except duckdb.Error as error:  # another program is at the tables: the next run keeps them up
+                    _LOG.warning("upkeep of the tables was put off: %s", type(error).__name__)
+            lake_runs.discharge(self.folder, self.run, self._lock)
+        self.connection.close()
+
+    def __enter__(self) -> "Lake":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def stored_hashes(lake: Lake, first_day: date | None = None, last_day: date | None = None) -> Marks:
+    """The marks of the rows of these days (all where None), sorted by id_hash."""
+    return Stored(str(lake.folder), lake.contract.time)(first_day, last_day)

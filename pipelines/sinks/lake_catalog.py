@@ -1,0 +1,145 @@
+"""A lake's folder and its catalog: DuckLake (https://ducklake.select) with the catalog in SQLite, read by DuckDB.
+
+    OUT/catalog.sqlite   which Parquet files are which table, in which snapshot
+    OUT/data             the Parquet files
+    OUT/running          one lock file for each run that lives
+    OUT/commit.lock      held by whoever changes the catalog
+
+A folder may be moved: the catalog keeps paths below OUT/data, and every connection of ours says where that is now.
+"""
+
+import fcntl
+import hashlib
+import importlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from schemas.errors import Fault, Misconfigured
+
+CATALOG, DATA, RUNNING, LOCK = "catalog.sqlite", "data", "running", "commit.lock"
+_OURS = {CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal", DATA, RUNNING, LOCK}
+_EXTENSIONS = ("ducklake", "sqlite_scanner")
+_WRITER_MEMORY = "400MB"  # the writer lives in the process of the pipeline; a reader has a process of its own
+_BUSY_MS = 20_000
+
+
+def make(folder: Path) -> None:
+    """Makes the folder of a lake, or checks that it is one already. Raises Misconfigured."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not (folder / CATALOG).exists() and {p.name for p in folder.iterdir()} - _OURS:
+            raise Misconfigured([_fault(folder, "holds other files and no tables", "give a folder that is new, empty or the output of a run")])
+        (folder / DATA).mkdir(exist_ok=True)
+        (folder / RUNNING).mkdir(exist_ok=True)
+        with locked(folder):
+            pass
+    except (FileExistsError, NotADirectoryError):
+        raise Misconfigured([_fault(folder, "is not a folder", "give another path")]) from None
+    except OSError as error:
+        raise Misconfigured([_fault(folder, f"cannot be written ({os.strerror(error.errno or 0)})", "give a folder that you may write")]) from None
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Alone among all processes that change this lake, on this machine, while it lasts."""
+    with open(folder / LOCK, "ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def write_connection(folder: Path) -> "duckdb.DuckDBPyConnection":
+    """A connection that reads and writes the tables as lake.NAME. Raises Misconfigured.
+
+    All of a process share one DuckDB for a folder (loading the extensions takes 0.2 s), each with its own transactions.
+    """
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    connection = duckdb.connect(f":memory:lake_{name}", config={
+        "threads": min(4, os.cpu_count() or 1), "memory_limit": _WRITER_MEMORY, "preserve_insertion_order": False, **_spill()})
+    load_extensions(connection)
+    _attach(connection, folder, f", DATA_INLINING_ROW_LIMIT 0, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT {_BUSY_MS}")
+    return connection
+
+
+class Reader:
+    """The tables, read only, by their plain names. Sees nothing else of the machine: no other file, no network."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises Misconfigured where the folder is not a lake."""
+        if not (folder / CATALOG).is_file():
+            raise Misconfigured([_fault(folder, "holds no tables", "give the --output of a run")])
+        self.connection = duckdb.connect(":memory:", config=_spill())
+        load_extensions(self.connection)
+        self.connection.execute("SET TimeZone = 'UTC'")
+        _attach(self.connection, folder, f", READ_ONLY, META_BUSY_TIMEOUT {_BUSY_MS}")
+        self.connection.execute("USE lake")
+        self.connection.execute(f"SET allowed_directories = [{quoted(str(folder.resolve()))}]")
+        self.connection.execute("SET enable_external_access = false")
+        self.connection.execute("SET lock_configuration = true")
+
+    def query(self, sql: str) -> pa.Table:
+        """The answer of one SELECT. Raises duckdb.Error."""
+        return self.connection.execute(sql).to_arrow_table()
+
+    def close(self) -> None:
+        self.connection.close()
+
+
+def load_extensions(connection: "duckdb.DuckDBPyConnection") -> None:
+    """Loads ducklake and sqlite_scanner: from the wheel that carries them, from ~/.duckdb, or from DuckDB's own server.
+
+    DuckDB checks its signature on each. Raises Misconfigured where none of the three has them.
+    """
+    for name in _EXTENSIONS:
+        if not any(_load(connection, statement) for statement in _ways(name)):
+            raise Misconfigured([Fault(f"DuckDB extension {name}", "is not installed and could not be fetched",
+                                       f"pip install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}, or run INSTALL {name} in DuckDB "
+                                       "where there is a network")])
+
+
+def _ways(name: str) -> Iterator[str]:
+    try:
+        module = importlib.import_module(f"duckdb_extension_{name}")
+        folder = Path(str(module.__file__)).parent if module.__file__ else Path(next(iter(module.__path__)))
+        yield f"LOAD {quoted(str(folder / 'extensions' / f'v{duckdb.__version__}' / f'{name}.duckdb_extension'))}"
+    except ImportError:
+        pass
+    yield f"LOAD {name}"
+    yield f"INSTALL {name}; LOAD {name}"
+
+
+def _load(connection: "duckdb.DuckDBPyConnection", statement: str) -> bool:
+    try:
+        connection.execute(statement)
+    except duckdb.Error:
+        return False
+    return True
+
+
+def _attach(connection: "duckdb.DuckDBPyConnection", folder: Path, options: str) -> None:
+    place = folder.resolve()
+    try:
+        connection.execute(f"ATTACH IF NOT EXISTS {quoted(f'ducklake:sqlite:{place / CATALOG}')} AS lake "
+                           f"(DATA_PATH {quoted(f'{place / DATA}/')}, OVERRIDE_DATA_PATH true{options})")
+    except duckdb.Error:
+        raise Misconfigured([_fault(folder, f"{CATALOG} cannot be opened as a catalog of DuckLake",
+                                    "give the --output of a run, in a folder that you may write")]) from None
+
+
+def _spill() -> dict[str, str | bool]:
+    """Where a large sort may spill to, encrypted: not into the working directory, DuckDB's default."""
+    return {"temp_directory": str(Path(tempfile.gettempdir()) / f"penstock-{os.getuid()}"), "temp_file_encryption": True}
+
+
+def _fault(folder: Path, problem: str, remedy: str) -> Fault:
+    return Fault(str(folder), problem, remedy)
+
+
+def quoted(text: str) -> str:
+    """A string literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"

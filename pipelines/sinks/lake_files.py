@@ -1,0 +1,174 @@
+"""Load, first half: workers write Parquet files where the tables will look for them; nothing reads them before Commit.
+
+A file is named by its run and by the rows in it (a digest of their origins), never by process or time: a bundle that is
+tried again writes the same file again. It is written beside its place, synced and renamed, so a file is whole or absent.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipelines.sinks.lake_catalog import DATA
+from schemas.arrow import arrow_schema
+from schemas.tables import FAILURES, Column
+from transforms.batch import DAY, ORIGIN
+from transforms.ledger import STORED, count
+
+EVENTS_TABLE, FAILURES_TABLE = "events", "failures"
+_GROUP_ROWS = 122_880  # a row group of DuckDB's own size: what its threads share out among them
+_SAMPLE = 1_000
+
+
+class Written(NamedTuple):
+    """A file of this run: its table, its path, its day (ISO; "" where the table has no partitions) and its rows."""
+
+    table: str
+    path: str
+    day: str
+    rows: int
+
+
+def conform(batch: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatch:
+    """The batch as the table has it: the columns by name, in order; any other is left out.
+
+    Raises TypeError or ValueError, naming the column, where one is missing, of another type, or null though required.
+    """
+    schema = arrow_schema(columns)
+    arrays = []
+    for column, field in zip(columns, schema):
+        at = batch.schema.get_field_index(column.name)
+        if at < 0:
+            raise TypeError(f"a batch lacks the column {column.name}")
+        array = batch.column(at)
+        if pa.types.is_dictionary(array.type) and array.type.value_type == field.type:
+            array = array.cast(field.type)
+        if array.type != field.type:
+            raise TypeError(f"the column {column.name} is {array.type} in a batch and {field.type} in the table")
+        if array.null_count and not column.nullable:
+            raise ValueError(f"the column {column.name} is required and holds nulls")
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def by_day(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """(day, its rows in their order) for each day in the batch."""
+    days = batch[DAY].cast(pa.int32()).to_numpy()
+    if not len(days):
+        return
+    if (days == days[0]).all():
+        yield batch[DAY][0].as_py().isoformat(), batch
+        return
+    order = np.argsort(days, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(days[order])) + 1):
+        part = batch.take(pa.array(rows))
+        yield part[DAY][0].as_py().isoformat(), part
+
+
+def place(folder: str, run: str, table: str, day: str, batches: list[pa.RecordBatch]) -> Written:
+    """Writes one file and answers where it is. Raises OSError."""
+    key = hashlib.blake2b(digest_size=10)
+    for batch in batches:
+        ends = batch.take(pa.array([0, batch.num_rows - 1])).select([n for n in (ORIGIN, "stage", "reason") if n in batch.schema.names])
+        key.update(repr((batch.num_rows, ends.to_pylist())).encode())
+    path = Path(folder) / DATA / "main" / table / (f"d={day}" if day else "") / f"{run}-{key.hexdigest()}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = pa.Table.from_batches(batches)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as file:
+        pq.write_table(rows, file, compression="zstd", use_dictionary=_repetitive(rows), row_group_size=_GROUP_ROWS)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    _sync(path.parent)
+    return Written(table, str(path), day, rows.num_rows)
+
+
+def _repetitive(rows: pa.Table) -> list[str]:
+    """The text columns with few distinct values: a dictionary of the others costs time and saves nothing."""
+    sample = rows.slice(0, _SAMPLE)
+    return [f.name for f in rows.schema if pa.types.is_string(f.type) and pc.count_distinct(sample[f.name]).as_py() * 10 <= sample.num_rows]
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class WriteEvents(beam.PTransform):
+    """Batches with the columns of `events` to files of one day each; answers a Written for each file.
+
+    Rows wait for others of their day until buffer_bytes are waiting, or the bundle ends: a file costs about 8 ms of its
+    own in writing, adding and merging. One thread writes while the next batches come in.
+    """
+
+    def __init__(self, folder: str, run: str, columns: tuple[Column, ...], buffer_bytes: int = 64 << 20) -> None:
+        super().__init__()
+        self.folder, self.run, self.columns, self.buffer_bytes = folder, run, columns, buffer_bytes
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Written]:
+        return batches | "Write" >> beam.ParDo(
+            _WriteFn(self.folder, self.run, EVENTS_TABLE, self.columns, self.buffer_bytes)).with_output_types(Written)
+
+
+class WriteFailures(beam.PTransform):
+    """Sealed batches (schemas.tables.FAILURES) to files; answers a Written for each file."""
+
+    def __init__(self, folder: str, run: str, buffer_bytes: int = 32 << 20) -> None:
+        super().__init__()
+        self.folder, self.run, self.buffer_bytes = folder, run, buffer_bytes
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Written]:
+        return batches | "Write" >> beam.ParDo(
+            _WriteFn(self.folder, self.run, FAILURES_TABLE, FAILURES, self.buffer_bytes)).with_output_types(Written)
+
+
+class _WriteFn(beam.DoFn):
+    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int) -> None:
+        self.folder, self.run, self.table, self.columns, self.buffer_bytes = folder, run, table, columns, buffer_bytes
+
+    def setup(self) -> None:
+        self.writer = ThreadPoolExecutor(1)
+
+    def start_bundle(self) -> None:
+        self.waiting: dict[str, list[pa.RecordBatch]] = {}
+        self.bytes: dict[str, int] = {}
+        self.files: list[Future[Written]] = []
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        rows = conform(batch, self.columns)
+        if self.table == EVENTS_TABLE:
+            count(STORED, rows.num_rows)
+        for day, part in by_day(rows) if self.table == EVENTS_TABLE else [("", rows)] if rows.num_rows else []:
+            self.waiting.setdefault(day, []).append(part)
+            self.bytes[day] = self.bytes.get(day, 0) + part.nbytes
+        while sum(self.bytes.values()) > self.buffer_bytes:
+            self._flush(max(self.bytes, key=lambda day: (self.bytes[day], day)))
+
+    def _flush(self, day: str) -> None:
+        if self.files:
+            self.files[-1].result()  # one file at a time waits for the disk, so memory stays bounded
+        del self.bytes[day]
+        self.files.append(self.writer.submit(place, self.folder, self.run, self.table, day, self.waiting.pop(day)))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for day in sorted(self.waiting):
+            self._flush(day)
+        for file in self.files:
+            yield GlobalWindows.windowed_value(file.result())
+
+    def teardown(self) -> None:
+        self.writer.shutdown()

@@ -1,0 +1,101 @@
+"""The tables of a lake as the contract declares them: made when missing, compared when there."""
+
+from pathlib import Path
+
+import duckdb
+
+from pipelines.sinks.lake_catalog import quoted
+from schemas.arrow import stored_columns
+from schemas.contract import Contract
+from schemas.errors import Fault, Misconfigured
+from schemas.tables import FAILURES, RUNS, Column
+
+_SQL = {"string": "VARCHAR", "int": "INTEGER", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN",
+        "timestamp-micros": "TIMESTAMP WITH TIME ZONE", "date": "DATE", "bytes": "BLOB"}
+_OWNER = "events of the contract "
+
+
+def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Contract) -> None:
+    """Makes events, failures and runs where they are missing, adds nullable columns that are new, in one transaction.
+
+    Call it under the lock of the lake. Raises Misconfigured where the lake holds another contract's events, or where its
+    tables have other columns.
+    """
+    tables = {"events": stored_columns(contract), "failures": FAILURES, "runs": RUNS}
+    present = _present(connection)
+    faults = _owner(connection, folder, contract)
+    statements: list[str] = []
+    for table, columns in tables.items():
+        if table not in present:
+            statements += _create(table, columns)
+        else:
+            added, found = _compare(table, columns, present[table], folder)
+            statements += added
+            faults += found
+    if faults:
+        raise Misconfigured(faults)
+    if not statements:
+        return
+    if "events" not in present:
+        statements += ["ALTER TABLE lake.events SET PARTITIONED BY (d)",
+                       f"COMMENT ON TABLE lake.events IS {quoted(_OWNER + contract.name)}"]
+    connection.begin()
+    try:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+    except duckdb.Error:
+        connection.rollback()
+        raise
+
+
+def _present(connection: "duckdb.DuckDBPyConnection") -> dict[str, dict[str, tuple[str, bool]]]:
+    """Column to (SQL type, nullable), by table."""
+    tables: dict[str, dict[str, tuple[str, bool]]] = {}
+    for table, column, kind, nullable in connection.execute(
+            "SELECT table_name, column_name, data_type, is_nullable FROM duckdb_columns() WHERE database_name = 'lake' AND schema_name = 'main'").fetchall():
+        tables.setdefault(table, {})[column] = (kind, nullable)
+    return tables
+
+
+def _owner(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Contract) -> list[Fault]:
+    found = connection.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'events'").fetchone()
+    owner = found[0].removeprefix(_OWNER) if found and found[0] else contract.name
+    if owner == contract.name:
+        return []
+    return [Fault(str(folder), f"holds the events of the contract {owner}, and one folder holds one contract's", f"give {contract.name} an --output of its own")]
+
+
+def _typed(column: Column) -> str:
+    return f'"{column.name}" {_SQL[column.type]}{"" if column.nullable else " NOT NULL"}'
+
+
+def _documented(table: str, column: Column) -> str:
+    return f'COMMENT ON COLUMN lake.{table}."{column.name}" IS {quoted(column.doc)}'
+
+
+def _create(table: str, columns: tuple[Column, ...]) -> list[str]:
+    return [f"CREATE TABLE lake.{table} ({', '.join(map(_typed, columns))})"] + [_documented(table, c) for c in columns]
+
+
+def _compare(table: str, columns: tuple[Column, ...], present: dict[str, tuple[str, bool]], folder: Path) -> tuple[list[str], list[Fault]]:
+    """Statements that add what is new, and a fault that shows every other difference."""
+    statements: list[str] = []
+    differences: list[str] = []
+    for column in columns:
+        wanted, there = (_SQL[column.type], column.nullable), present.get(column.name)
+        if there is None and column.nullable:
+            statements += [f"ALTER TABLE lake.{table} ADD COLUMN {_typed(column)}", _documented(table, column)]
+        elif there is None:
+            differences.append(f"{column.name} is missing and required")
+        elif there != wanted:
+            differences.append(f"{column.name} is {_words(*there)} and declared {_words(*wanted)}")
+    differences += [f"{name} is not declared" for name in sorted(present.keys() - {c.name for c in columns})]
+    if not differences:
+        return statements, []
+    return [], [Fault(f"{folder}: {table}", f"has other columns: {'; '.join(differences)}",
+                      "give another --output, or a contract with these columns (new nullable ones may be added)")]
+
+
+def _words(kind: str, nullable: bool) -> str:
+    return kind if nullable else f"{kind} NOT NULL"

@@ -1,0 +1,94 @@
+"""Reads files into blocks of whole rows and counts the rows, before anyone has looked into one.
+
+What cannot be taken apart into rows (a cut archive, a bomb, damaged framing) is one row read and one refused, and the rows
+before it and the other files are read all the same.
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+
+from pipelines.sources.avro_blocks import avro_blocks
+from pipelines.sources.broken import Broken, Unreadable
+from pipelines.sources.csv_blocks import csv_blocks
+from pipelines.sources.gzip import unpacked_chunks
+from pipelines.sources.lines import first_line, range_chunks, whole_lines
+from pipelines.sources.listing import InputFile, Range, listed, ranges
+from pipelines.sources.opening import open_file
+from pipelines.sources.parquet_batches import parquet_blocks
+from schemas.errors import Stage
+from transforms.batch import refused_rows
+from transforms.formats.block import Block
+from transforms.ledger import READ, REFUSED, Tally, count
+
+__all__ = ["Broken", "InputFile", "Range", "ReadFiles", "listed", "ranges", "read"]
+
+BLOCK = 16 << 20  # bytes
+
+
+def read(piece: Range, block_bytes: int = BLOCK) -> Iterator[Block | Broken]:
+    """The rows of a range, in the file's order, in bounded memory. Raises OSError where the file cannot be reached.
+
+    A row of over 10,000,000 bytes is handed on as its first 10,000,001: enough to refuse it, no contract allows it.
+    """
+    with open_file(piece.path) as file:
+        try:
+            if piece.format == "avro":
+                yield from avro_blocks(file, piece.path, piece.index, block_bytes)
+            elif piece.format == "parquet":
+                yield from parquet_blocks(file, piece.path, piece.index, block_bytes)
+            else:
+                yield from _text_blocks(file, piece, block_bytes)
+        except Unreadable as cut:
+            yield Broken(piece.path, piece.index, cut.start, cut.reason, cut.raw)
+
+
+def _text_blocks(file: io.BufferedReader, piece: Range, block_bytes: int) -> Iterator[Block]:
+    kind, _, packing = piece.format.partition(".")
+    if packing:
+        begin, chunks = 0, unpacked_chunks(file)
+    else:
+        first = first_line(file, piece.start, piece.stop)
+        if first is None:
+            return
+        begin, chunks = first, range_chunks(file, first, piece.stop)
+    lines = whole_lines(chunks, begin, block_bytes)
+    if kind == "csv":
+        yield from csv_blocks(lines, piece.path, piece.index)
+        return
+    for start, data, rows in lines:
+        yield Block(piece.path, kind, piece.index, start, rows, data)
+
+
+class ReadFiles(beam.PTransform):
+    """Files to Blocks; output `refused` carries REFUSED batches, `tally` the rows that were read."""
+
+    def __init__(self, files: Iterable[InputFile], max_range_bytes: int = 32 << 20) -> None:
+        super().__init__()
+        self.pieces = ranges(files, max_range_bytes)
+
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.pvalue.DoOutputsTuple:
+        return (begin | "Ranges" >> beam.Create(self.pieces).with_output_types(Range) | beam.Reshuffle()
+                | "Read" >> beam.ParDo(_ReadFn()).with_outputs("refused", "tally", main="blocks"))
+
+
+class _ReadFn(beam.DoFn):
+    def process(self, piece: Range) -> Iterator[Block | TaggedOutput[Literal["refused"], pa.RecordBatch]
+                                                | TaggedOutput[Literal["tally"], Tally]]:
+        rows = 0
+        for part in read(piece):
+            if isinstance(part, Broken):
+                rows += 1
+                count(READ, 1)
+                count(REFUSED, 1)
+                refusal = (part.reason, None, f"{part.path}:{part.start}", None, part.raw)
+                yield TaggedOutput("refused", refused_rows(Stage.READ, [refusal]))
+            else:
+                rows += part.rows
+                count(READ, part.rows)
+                yield part
+        yield TaggedOutput("tally", Tally(READ, "", rows))

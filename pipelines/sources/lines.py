@@ -1,0 +1,121 @@
+"""Bytes cut into blocks of whole lines, in bounded memory whatever the lines are like."""
+
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO, NamedTuple
+
+from pipelines.sources.broken import KEPT, Unreadable
+from schemas.errors import Reason
+
+CHUNK = 1 << 20  # bytes of one read; far below KEPT, so that only the first line of a chunk can be too long
+MOST_LINES = 100_000  # in one block: a file of nothing but newlines must not become millions of refusals at once
+BOM = b"\xef\xbb\xbf"
+
+
+class Lines(NamedTuple):
+    """Whole lines of a file. start: offset of the first; count: newlines, and one if the last line has none."""
+
+    start: int
+    data: bytes
+    count: int
+
+
+def first_line(file: BinaryIO, start: int, stop: int) -> int | None:
+    """Offset of the first line that starts in [start, stop); None where none does.
+
+    A byte order mark at the very start belongs to no line.
+    """
+    if start == 0:
+        file.seek(0)
+        return len(BOM) if file.read(len(BOM)) == BOM else 0
+    at = start - 1
+    file.seek(at)
+    while at < stop - 1:
+        chunk = file.read(min(CHUNK, stop - 1 - at))
+        newline = chunk.find(b"\n")
+        if newline >= 0:
+            return at + newline + 1
+        if not chunk:
+            return None
+        at += len(chunk)
+    return None
+
+
+def range_chunks(file: BinaryIO, begin: int, stop: int) -> Iterator[bytes]:
+    """The bytes from `begin` to the end of the line that holds byte `stop - 1`.
+
+    Raises Unreadable(TRUNCATED) where the file ends before `stop`: it was longer when it was listed.
+    """
+    file.seek(begin)
+    at = begin
+    last = b"\n"
+    while at < stop:
+        chunk = file.read(min(CHUNK, stop - at))
+        if not chunk:
+            raise Unreadable(Reason.TRUNCATED, at)
+        at += len(chunk)
+        last = chunk[-1:]
+        yield chunk
+    while last != b"\n":
+        chunk = file.read(CHUNK)
+        if not chunk:
+            return
+        end = chunk.find(b"\n") + 1
+        chunk = chunk[:end] if end else chunk
+        last = chunk[-1:]
+        yield chunk
+
+
+def whole_lines(chunks: Iterable[bytes], start: int, block_bytes: int) -> Iterator[Lines]:
+    """Cuts a stream of bytes that begins at offset `start` into blocks of about block_bytes.
+
+    A line over KEPT bytes keeps its first KEPT + 1, so that it is still seen to be too long, and ends its block, so that the
+    offsets of the lines after it can be counted from the block's start. Where the stream itself raises
+    Unreadable, all whole lines come out before it, and it takes the cut line along.
+    """
+    block, first, count = bytearray(), start, 0
+    held, lost = bytearray(), 0  # the last line so far, and how many of its bytes were thrown away
+    try:
+        for piece in _pieces(chunks):
+            newline = piece.find(b"\n")
+            if newline < 0:
+                held += piece
+            elif len(held) + lost + newline > KEPT:
+                if count:
+                    yield Lines(first, bytes(block), count)
+                at = first + len(block)
+                held += piece[:newline]
+                yield Lines(at, bytes(held[:KEPT + 1]) + b"\n", 1)
+                first = at + len(held) + lost + 1
+                end = piece.rfind(b"\n") + 1
+                block, count = bytearray(piece[newline + 1:end]), piece.count(b"\n") - 1
+                held, lost = bytearray(piece[end:]), 0
+            else:
+                end = piece.rfind(b"\n") + 1
+                block += held
+                block += piece[:end]
+                count += piece.count(b"\n")
+                held = bytearray(piece[end:])
+            if len(held) > KEPT + 1:
+                lost += len(held) - KEPT - 1
+                del held[KEPT + 1:]
+            if len(block) >= block_bytes or count >= MOST_LINES:
+                yield Lines(first, bytes(block), count)
+                first, block, count = first + len(block), bytearray(), 0
+    except Unreadable as cut:
+        if count:
+            yield Lines(first, bytes(block), count)
+        raise Unreadable(cut.reason, first + len(block), bytes(held[:KEPT])) from None
+    if count:
+        yield Lines(first, bytes(block), count)
+    if held:
+        yield Lines(first + len(block), bytes(held), 1)
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The chunks, those that are dense with newlines in smaller pieces."""
+    for chunk in chunks:
+        if len(chunk) <= MOST_LINES or chunk.count(b"\n") <= MOST_LINES:
+            yield chunk
+        else:
+            for at in range(0, len(chunk), MOST_LINES):
+                yield chunk[at:at + MOST_LINES]

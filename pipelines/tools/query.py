@@ -1,0 +1,85 @@
+"""penstock query OUT SQL: asks the tables in DuckDB's SQL, and changes nothing."""
+
+import csv
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+import duckdb
+
+from pipelines.options import QueryOptions
+from pipelines.sinks.lake_catalog import Reader
+from schemas.errors import Fault, Misconfigured
+
+_SELECTS = ("SELECT", "EXPLAIN")  # to DuckDB, DESCRIBE, SHOW, SUMMARIZE, FROM and WITH are SELECTs too
+_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
+_WIDEST = 60
+_CONTROL = {c: f"\\x{c:02x}" for c in [*range(32), *range(127, 160)]}  # what a terminal would obey
+_ROWS = 10_000
+
+
+def run(options: QueryOptions) -> int:
+    """Prints the answer. Raises Misconfigured where the folder is not a lake or the SQL cannot be run."""
+    return answer(options.output, options.sql, options.format, sys.stdout)
+
+
+def answer(output: str, sql: str, form: str, out: TextIO) -> int:
+    """Writes the answer of one SELECT over the tables of a lake as "table", "csv" or "json" (one object a line).
+
+    Times are UTC. Raises Misconfigured as run() does, with DuckDB's own message.
+    """
+    reader = Reader(Path(output))
+    try:
+        asked = _relation(reader.connection, sql)
+        if form == "json":
+            for (line,) in _rows(asked.project(f"to_json({{{', '.join(map(_member, range(len(asked.columns)), asked.columns, asked.types))}}})")):
+                out.write(f"{line}\n")
+            return 0
+        texts = _rows(asked.project(", ".join(f"CAST(#{n + 1} AS VARCHAR)" for n in range(len(asked.columns)))))
+        if form == "csv":
+            csv.writer(out, lineterminator="\n").writerows([asked.columns])
+            csv.writer(out, lineterminator="\n").writerows(texts)
+        else:
+            _table(asked.columns, [str(t).split("(")[0] in _NUMBERS for t in asked.types], list(texts), out)
+    except duckdb.Error as error:
+        raise Misconfigured([Fault("SQL", str(error).strip(), "`show tables` names the tables and `describe events` the columns of one")]) from None
+    finally:
+        reader.close()
+    return 0
+
+
+def _relation(connection: "duckdb.DuckDBPyConnection", sql: str) -> "duckdb.DuckDBPyRelation":
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1 or statements[0].type.name not in _SELECTS:
+        raise Misconfigured([Fault("SQL", "is not one SELECT", "ask one question; the tables are changed by runs alone")])
+    return connection.sql(sql)
+
+
+def _rows(relation: "duckdb.DuckDBPyRelation") -> Iterator[tuple[str | None, ...]]:
+    while rows := relation.fetchmany(_ROWS):
+        yield from rows
+
+
+def _member(position: int, name: str, kind: Any) -> str:
+    """A column as a member of a JSON object: times as RFC 3339, numbers that JSON has not as null."""
+    value = f"#{position + 1}"
+    if str(kind) == "TIMESTAMP WITH TIME ZONE":
+        value = f"strftime({value} AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%S.%fZ')"
+    elif str(kind) in ("FLOAT", "DOUBLE"):
+        value = f"CASE WHEN isfinite({value}) THEN {value} END"
+    elif str(kind) == "BLOB":
+        value = f"to_base64({value})"
+    return f'"{name.replace(chr(34), chr(34) * 2)}": {value}'
+
+
+def _table(names: Sequence[str], numeric: Sequence[bool], rows: list[tuple[str | None, ...]], out: TextIO) -> None:
+    shown = [[_cell(text) for text in row] for row in [tuple(names), *rows]]
+    widths = [max(len(row[n]) for row in shown) for n in range(len(names))]
+    lines = ["  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in zip(row, widths, numeric)).rstrip() for row in shown]
+    out.write("\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:], f"({len(rows):,} row{'' if len(rows) == 1 else 's'})"]) + "\n")
+
+
+def _cell(text: str | None) -> str:
+    shown = "NULL" if text is None else text.translate(_CONTROL)
+    return shown if len(shown) <= _WIDEST else shown[:_WIDEST - 1] + "…"

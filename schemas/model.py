@@ -1,0 +1,199 @@
+"""The model's descriptor, model.json: which bytes score a row, what they are fed, and what they must answer.
+
+    name, version        what is stamped on every row that it scored
+    format, uri          "onnx", and the file beside the descriptor
+    sha256, size         of that file's bytes; other bytes are refused
+    inputs               [{"name", "type"}] in the order of the graph's inputs; type is "float" or "string"
+    missing              what a null is fed as: {"float": "NaN", "string": "?"}
+    output, threshold    {"name", "index"} of the probability; label = score > threshold
+    golden               rows as they are stored (nulls are nulls), and the scores that they must get within atol
+    drift, trained       frozen reference counts, and where the model comes from: for readers, not checked here
+
+The golden rows are run by whoever loads the model; this module has no runtime to run them with.
+"""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import Fault
+from schemas.fields import Field
+
+MAX_BYTES = 50_000_000
+INPUTS = {"float": ("int", "long", "float", "double"), "string": ("string",)}
+_NEEDED = ("name", "version", "format", "uri", "sha256", "size", "inputs", "missing", "output", "threshold", "golden")
+_KNOWN = {*_NEEDED, "drift", "trained"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A checked descriptor; plain data. `path` is the file, `inputs` are (column, "float" or "string") in feed order.
+
+    The score is column `index` of the graph's output `output`. A null is fed as NaN to a float input and as
+    `missing_string` to a string input. `golden_rows` follow the order of `inputs`.
+    """
+
+    name: str
+    version: str
+    path: str
+    sha256: str
+    inputs: tuple[tuple[str, str], ...]
+    output: str
+    index: int
+    threshold: float
+    missing_string: str
+    golden_rows: tuple[tuple[float | str | None, ...], ...]
+    golden_scores: tuple[float, ...]
+    golden_atol: float
+
+
+def read_model(path: Path, fields: tuple[Field, ...], deidentify_text: str) -> tuple[Model | None, list[Fault]]:
+    """Reads and checks model.json against the contract's fields as stored. Answers the model, or None and every fault."""
+    where = str(path)
+    try:
+        raw = json.loads(path.read_text("utf-8"))
+    except OSError:
+        return None, [Fault(where, "is missing or cannot be read", "add the descriptor, or take `model` out of contract.yaml")]
+    except ValueError:
+        return None, [Fault(where, "is not JSON", "write the descriptor as a JSON object")]
+    if not isinstance(raw, dict):
+        return None, [Fault(where, "is not a JSON object", "write the descriptor as a JSON object")]
+    faults = [Fault(f"{where}: {k}", "unknown key", f"use one of {', '.join(sorted(_KNOWN))}") for k in sorted(raw.keys() - _KNOWN)]
+    faults += [Fault(f"{where}: {k}", "is missing", "add it") for k in _NEEDED if k not in raw]
+    checks = {"name": _name, "version": _name, "format": _format, "sha256": _sha256, "missing": _missing, "output": _output,
+              "threshold": _threshold}
+    for key, check in checks.items():
+        if key in raw:
+            faults += check(f"{where}: {key}", raw[key])
+    file = _file(path, raw, faults)
+    inputs: tuple[tuple[str, str], ...] = ()
+    if "inputs" in raw:
+        inputs = _inputs(f"{where}: inputs", raw["inputs"], fields, deidentify_text, faults)
+    if "golden" in raw:
+        faults += _golden(f"{where}: golden", raw["golden"], inputs)
+    if faults:
+        return None, faults
+    golden = raw["golden"]
+    return Model(raw["name"], raw["version"], str(file), raw["sha256"], inputs, raw["output"]["name"], raw["output"]["index"],
+                 float(raw["threshold"]), raw["missing"]["string"], tuple(map(tuple, golden["rows"])),
+                 tuple(map(float, golden["scores"])), float(golden["atol"])), []
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _unless(right: bool, where: str, problem: str, remedy: str) -> list[Fault]:
+    return [] if right else [Fault(where, problem, remedy)]
+
+
+def _name(where: str, value: Any) -> list[Fault]:
+    return _unless(isinstance(value, str) and bool(re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value)), where,
+                   "is not a name", "give a string of letters, digits, dot, dash and _ (up to 63)")
+
+
+def _format(where: str, value: Any) -> list[Fault]:
+    return _unless(value == "onnx", where, "is not onnx", "export the model to ONNX: a pickle runs code when it is loaded")
+
+
+def _sha256(where: str, value: Any) -> list[Fault]:
+    return _unless(isinstance(value, str) and bool(re.fullmatch(r"[0-9a-f]{64}", value)), where,
+                   "is not a SHA-256 digest", "give 64 lower case hexadecimal digits")
+
+
+def _missing(where: str, value: Any) -> list[Fault]:
+    right = isinstance(value, dict) and value.keys() == {"float", "string"} and value["float"] == "NaN" and isinstance(value["string"], str)
+    return _unless(right, where, "does not say what a null is fed as", 'give {"float": "NaN", "string": STRING}')
+
+
+def _output(where: str, value: Any) -> list[Fault]:
+    right = (isinstance(value, dict) and value.keys() == {"name", "index"} and isinstance(value["name"], str)
+             and type(value["index"]) is int and value["index"] >= 0)
+    return _unless(right, where, "is not an output", 'give {"name": the graph\'s output, "index": the column of the probability}')
+
+
+def _threshold(where: str, value: Any) -> list[Fault]:
+    return _unless(_number(value) and 0 <= value <= 1, where, "is not between 0 and 1", "give the score over which the label is true")
+
+
+def _file(path: Path, raw: dict[str, Any], faults: list[Fault]) -> Path | None:
+    """The model's file; its place, size and digest are checked."""
+    uri, where = raw.get("uri"), f"{path}: uri"
+    if "uri" not in raw:
+        return None
+    if not isinstance(uri, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", uri):
+        faults.append(Fault(where, "is not the name of a file beside the descriptor", "put the model into the contract's folder"))
+        return None
+    file = path.parent / uri
+    try:
+        size = file.stat().st_size
+        content = file.read_bytes() if size <= MAX_BYTES else b""
+    except OSError:
+        faults.append(Fault(where, "names a file that is missing or cannot be read", "put the model into the contract's folder"))
+        return None
+    if size > MAX_BYTES:
+        faults.append(Fault(where, f"names a file of more than {MAX_BYTES:,} bytes", "give a smaller model"))
+        return None
+    if type(raw.get("size", size)) is not int or raw.get("size", size) != size:
+        faults.append(Fault(f"{path}: size", "is not the size of the file", "write the descriptor anew from the model's bytes"))
+    if "sha256" in raw and not _sha256("", raw["sha256"]) and hashlib.sha256(content).hexdigest() != raw["sha256"]:
+        faults.append(Fault(f"{path}: sha256", "is not the digest of the file", "restore the file, or write the descriptor anew"))
+    return file
+
+
+def _inputs(where: str, raw: Any, fields: tuple[Field, ...], deidentify_text: str, faults: list[Fault]) -> tuple[tuple[str, str], ...]:
+    """The inputs as (name, type). Each must be a stored column of that type which neither names a person nor is free text."""
+    if not isinstance(raw, list) or not raw or not all(
+            isinstance(i, dict) and i.keys() == {"name", "type"} and isinstance(i["name"], str) and i["type"] in tuple(INPUTS)
+            for i in raw):
+        faults.append(Fault(where, "is not a list of inputs", 'give [{"name": COLUMN, "type": "float" or "string"}, ...]'))
+        return ()
+    known = {f.name: f for f in fields}
+    inputs = tuple((i["name"], i["type"]) for i in raw)
+    if len({name for name, _ in inputs}) < len(inputs):
+        faults.append(Fault(where, "names a column twice", "remove one"))
+    for number, (name, kind) in enumerate(inputs):
+        at = f"{where}[{number}] ({name})"
+        if name not in known:
+            faults.append(Fault(at, "is no field of event.avsc", "name a field of the contract"))
+        elif known[name].privacy in ("identifier", "free_text"):
+            faults.append(Fault(at, f"is {known[name].privacy}", "take it out: a model sees de-identified rows and no identifiers"))
+        elif (stored := _stored_type(known[name], deidentify_text)) and stored not in INPUTS[kind]:
+            faults.append(Fault(at, f"is {kind}, the column is stored as {stored}", "train the model on the columns as they are stored"))
+    return inputs
+
+
+def _stored_type(field: Field, deidentify_text: str) -> str | None:
+    """Type of the stored column, or None where deidentify.json cannot be read; the contract reports that by itself."""
+    if not deidentify_text:
+        return None
+    from schemas import templates  # here, because the DLP types take a second to import
+    from schemas.errors import Misconfigured
+
+    try:
+        template = templates.deidentify_template(deidentify_text, "deidentify.json")
+    except Misconfigured:
+        return None
+    return str(templates.stored_type(field, template))
+
+
+def _golden(where: str, raw: Any, inputs: tuple[tuple[str, str], ...]) -> list[Fault]:
+    if not (isinstance(raw, dict) and raw.keys() == {"rows", "scores", "atol"} and isinstance(raw["rows"], list) and raw["rows"]
+            and isinstance(raw["scores"], list) and all(isinstance(r, list) for r in raw["rows"])):
+        return [Fault(where, "is not golden rows", 'give {"rows": [[...], ...], "scores": [...], "atol": NUMBER}')]
+    faults = []
+    if len(raw["rows"]) != len(raw["scores"]):
+        faults.append(Fault(where, "has not one score for each row", "score the golden rows anew"))
+    if not all(_number(s) and 0 <= s <= 1 for s in raw["scores"]):
+        faults.append(Fault(f"{where}.scores", "are not probabilities", "give numbers between 0 and 1"))
+    if not (_number(raw["atol"]) and 0 < raw["atol"] <= 0.01):
+        faults.append(Fault(f"{where}.atol", "is not over 0 and at most 0.01", "give the difference that is allowed, such as 1e-4"))
+    for number, row in enumerate(raw["rows"] if inputs else ()):
+        right = len(row) == len(inputs) and all(
+            v is None or (isinstance(v, str) if kind == "string" else _number(v)) for v, (_, kind) in zip(row, inputs, strict=True))
+        faults += _unless(right, f"{where}.rows[{number}]", "does not fit the inputs", "give one value or null for each input, of its type")
+    return faults

@@ -1,0 +1,100 @@
+"""Blocks of Parquet files, which come as one Arrow IPC stream each: columns to rows, in the terms of JSON."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.errors import Reason
+from schemas.fields import Field
+from transforms.formats.block import Block, Rows
+from transforms.formats.written import json_row, plain, times
+
+CHUNK = 1024
+_MOST_BYTES = 10_000_000  # of a row
+_BAD = object()  # a string that is not UTF-8
+
+
+def parse(block: Block, fields: tuple[Field, ...], max_row_bytes: int = _MOST_BYTES) -> Iterator[Rows]:
+    """Yields the block's rows in chunks; every row comes out, as a row or refused (malformed, too_large).
+
+    Where two columns have one name all rows are malformed. raw(i) is the row as JSON.
+    """
+    start = block.start
+    with pa.ipc.open_stream(block.data) as reader:
+        for batch in reader:
+            distinct = [_values(c.dictionary) if pa.types.is_dictionary(c.type) else None for c in batch.columns]
+            for first in range(0, batch.num_rows, CHUNK):
+                yield _chunk(batch.slice(first, CHUNK), distinct, start + first, max_row_bytes)
+            start += batch.num_rows
+
+
+def _chunk(batch: pa.RecordBatch, distinct: list[list[Any] | None], start: int, limit: int) -> Rows:
+    names = batch.schema.names
+    columns = [_values(c) if d is None else _spread(d, c.indices) for c, d in zip(batch.columns, distinct)]
+    alike = len(set(names)) < len(names)
+    # Most chunks can be cleared without a look at each row.
+    suspect = alike or any(d is not None and _BAD in d for d in distinct) or sum(map(_longest, distinct)) > limit
+    if not suspect:
+        rows = [dict(zip(names, row)) for row in zip(*columns)]
+        return Rows(rows, list(range(start, start + len(rows))), lambda i: json_row(rows[i]), [])
+    kept: list[dict[str, Any]] = []
+    offsets: list[int] = []
+    refused: list[tuple[Reason, str | None, int, bytes]] = []
+    for i, row in enumerate(zip(*columns)):
+        if alike or any(value is _BAD for value in row):
+            named = {f"{name}#{n}" if alike else name: None if value is _BAD else value for n, (name, value) in enumerate(zip(names, row))}
+            refused.append((Reason.MALFORMED, None, start + i, json_row(named)[:_MOST_BYTES]))
+        elif sum(len(value) for value in row if type(value) is str) > limit:
+            refused.append((Reason.TOO_LARGE, None, start + i, json_row(dict(zip(names, row)))[:_MOST_BYTES]))
+        else:
+            kept.append(dict(zip(names, row)))
+            offsets.append(start + i)
+    return Rows(kept, offsets, lambda i: json_row(kept[i]), refused)
+
+
+def _spread(distinct: list[Any], indices: pa.Array) -> list[Any]:
+    return [None if i is None else distinct[i] for i in indices.to_pylist()]
+
+
+def _longest(distinct: list[Any] | None) -> int:
+    return max((len(value) for value in distinct or () if type(value) is str), default=0)
+
+
+def _values(column: pa.Array) -> list[Any]:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        return _spread(_values(column.dictionary), column.indices)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return _texts(column)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        return times(column)
+    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind):
+        values: list[Any] = column.to_pylist()
+        return values
+    if pa.types.is_float16(kind):
+        return _values(column.cast(pa.float32()))
+    if pa.types.is_temporal(kind):  # times of day and durations, which no contract has: as texts with their type
+        return [None if text is None else {str(kind): text} for text in _number_texts(column)]
+    return [plain(value) for value in column.to_pylist()]
+
+
+def _number_texts(column: pa.Array) -> list[Any]:
+    texts: list[Any] = pc.cast(column.view(pa.int32() if column.type.bit_width == 32 else pa.int64()), pa.string()).to_pylist()
+    return texts
+
+
+def _texts(column: pa.Array) -> list[Any]:
+    try:
+        texts: list[Any] = column.to_pylist()
+        return texts
+    except UnicodeDecodeError:
+        return [_text(value) for value in column.cast(pa.binary()).to_pylist()]
+
+
+def _text(value: bytes | None) -> Any:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return _BAD
