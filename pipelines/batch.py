@@ -15,8 +15,7 @@ from pipelines.keyfolder import open_keys
 from pipelines.options import BatchOptions
 from pipelines.progress import Watch
 from pipelines.sinks.lake import Lake
-from pipelines.sinks.lake_commit import Lost
-from pipelines.sources.files import listed
+from pipelines.sources.listing import listed
 from pipelines.trace import frames
 from schemas.contract import Contract, load
 from schemas.errors import Fault, Misconfigured
@@ -58,7 +57,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     files = faults.of(lambda: listed(options.input))
     keys = faults.of(lambda: open_keys(options.keys))
     if contract and keys:
-        faults.of(lambda: _checked(LocalEngine(contract, keys)))
+        faults.found += LocalEngine(contract, keys).faults()
     if contract and contract.model:
         model = contract.model
         faults.of(lambda: OnnxHandler(model).load_model())
@@ -76,7 +75,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
 
 
 def _run(options: BatchOptions, plan: graph.Run, beam_options: PipelineOptions, lake: Lake) -> int:
-    pipeline = beam.Pipeline(options.runner, options=beam_options)
+    pipeline = beam.Pipeline("FnApiRunner", options=beam_options)
     graph.build(pipeline, plan)
     try:
         with Watch():
@@ -91,3 +90,18 @@ def _run(options: BatchOptions, plan: graph.Run, beam_options: PipelineOptions, 
     if options.json:
         print(row.to_json())
     return 0 if row.balanced else 1
+
+
+def _beam(options: BatchOptions, beam_arguments: list[str]) -> PipelineOptions:
+    """Beam's options. Raises Misconfigured for a runner or a mode that this job does not run on."""
+    found = PipelineOptions([*beam_arguments, "--no_save_main_session"])
+    faults = []
+    if options.runner not in ("DirectRunner", "FnApiRunner"):
+        faults.append(Fault("--runner", f"{options.runner} does not run this job", "leave it out: DirectRunner is FnApiRunner in one process"))
+    given = found.get_all_options()
+    if given.get("direct_running_mode") not in (None, "in_memory") or given.get("direct_num_workers", 1) != 1:
+        faults.append(Fault("--direct_running_mode", "several worker processes gain nothing here, and FnApiRunner hangs when one dies",
+                            "leave it out; run several days side by side, one process each"))
+    if faults:
+        raise Misconfigured(faults)
+    return found

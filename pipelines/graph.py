@@ -15,7 +15,8 @@ from apache_beam.ml.inference.base import ModelHandler
 
 from pipelines.sinks.lake_commit import Commit
 from pipelines.sinks.lake_files import WriteEvents, WriteFailures
-from pipelines.sources.files import InputFile, ReadFiles
+from pipelines.sources.files import ReadFiles
+from pipelines.sources.listing import InputFile
 from schemas.contract import Contract
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate, Marks
@@ -48,7 +49,7 @@ class Run:
 
 def build(pipeline: beam.Pipeline, run: Run) -> None:
     """Adds the batch job to a pipeline."""
-    read = pipeline | "Read" >> ReadFiles(run.files, run.contract.max_row_bytes)
+    read = pipeline | "Read" >> ReadFiles(run.files)
     decoded = read.blocks | "Decode" >> Decode(run.contract, run.keys, run.days)
     sifted = decoded.events | "Deduplicate" >> Deduplicate(run.contract, run.park, run.stored, run.shards)
     masked = sifted.events | "Deidentify" >> Deidentify(run.contract, run.engine)

@@ -51,7 +51,7 @@ def packed(keys: Keys, weights: Floats, transitions: Floats, lists: list[Keys], 
     return out.getvalue()
 
 
-def trained(seed: int, texts: int, epochs: int, negatives: list[str], rows: int, held: bool | None = None) -> bytes:
+def trained(seed: int, texts: int, epochs: int, negatives: list[str], rows: int, held: bool | None = None, drop: float = 0.2) -> bytes:
     """Makes the texts, trains, packs."""
     began = time.monotonic()
     values = Values(seed)
@@ -60,7 +60,7 @@ def trained(seed: int, texts: int, epochs: int, negatives: list[str], rows: int,
     print(f"{len(examples)} texts, {sum(len(w) for w, _ in examples)} words, {time.monotonic() - began:.0f} s", file=sys.stderr)
     found, keys = matrix(examples, keyed(words, hidden=30))
     print(f"{found.shape[1]} features, {found.nnz} occurrences, {time.monotonic() - began:.0f} s", file=sys.stderr)
-    weights, transitions = train(examples, found, seed, epochs)
+    weights, transitions = train(examples, found, seed, epochs, drop=drop)
     print(f"trained, {time.monotonic() - began:.0f} s", file=sys.stderr)
     return packed(keys, weights, transitions, keyed(words), rows)
 
@@ -72,6 +72,7 @@ def main() -> None:
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--texts", type=int, default=80_000)
     options.add_argument("--epochs", type=int, default=8)
+    options.add_argument("--drop", type=float, default=0.2, help="share of the features dropped at random")
     options.add_argument("--rows", type=int, default=120_000, help="features kept")
     options.add_argument("--hold_out", action="store_true", help="train without a fifth of the templates; evaluate.py --unseen measures on them")
     chosen = options.parse_args()
@@ -79,7 +80,7 @@ def main() -> None:
         os.environ |= {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.tagger.train", *sys.argv[1:]])
     model = trained(chosen.seed, chosen.texts, chosen.epochs, plain_texts(chosen.negatives), chosen.rows,
-                    False if chosen.hold_out else None)
+                    False if chosen.hold_out else None, chosen.drop)
     Path(chosen.output).write_bytes(model)
     print(f"{chosen.output}: {len(model):,} bytes")
 

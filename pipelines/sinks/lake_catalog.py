@@ -25,7 +25,7 @@ from schemas.errors import Fault, Misconfigured
 CATALOG, DATA, RUNNING, LOCK = "catalog.sqlite", "data", "running", "commit.lock"
 _OURS = {CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal", DATA, RUNNING, LOCK}
 _EXTENSIONS = ("ducklake", "sqlite_scanner")
-_WRITER_MEMORY = "400MB"  # the writer lives in the process of the pipeline; a reader has a process of its own
+_WRITER_MEMORY, _WRITER_THREADS = "400MB", 2  # it lives in the process of the pipeline; a reader has a process of its own
 _BUSY_MS = 20_000
 
 
@@ -60,7 +60,7 @@ def write_connection(folder: Path) -> "duckdb.DuckDBPyConnection":
     """
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     connection = duckdb.connect(f":memory:lake_{name}", config={
-        "threads": min(4, os.cpu_count() or 1), "memory_limit": _WRITER_MEMORY, "preserve_insertion_order": False, **_spill()})
+        "threads": _WRITER_THREADS, "memory_limit": _WRITER_MEMORY, "preserve_insertion_order": False, **_spill()})
     load_extensions(connection)
     _attach(connection, folder, f", DATA_INLINING_ROW_LIMIT 0, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT {_BUSY_MS}")
     return connection

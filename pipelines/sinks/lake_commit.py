@@ -120,7 +120,6 @@ def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: li
         record(connection, row, balanced=True)
         connection.execute(f"CALL ducklake_set_commit_message('lake', 'penstock', {quoted(f'run {request.run}')})")
         at("recorded")
-        connection.commit()
     except Unbalanced:
         connection.rollback()
         record(connection, replace(row, stored=0, refused=0, reasons={}, fingerprint=NOTHING), balanced=False)
@@ -128,6 +127,10 @@ def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: li
     except (Lost, duckdb.Error):
         connection.rollback()
         raise
+    try:
+        connection.commit()
+    except duckdb.TransactionException:
+        raise Lost("another program changed these tables at the same moment; run it again") from None
     at("committed")
     return row
 

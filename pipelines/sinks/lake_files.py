@@ -115,7 +115,7 @@ class WriteEvents(beam.PTransform):
     own in writing, adding and merging. One thread writes while the next batches come in.
     """
 
-    def __init__(self, folder: str, run: str, columns: tuple[Column, ...], buffer_bytes: int = 64 << 20) -> None:
+    def __init__(self, folder: str, run: str, columns: tuple[Column, ...], buffer_bytes: int = 32 << 20) -> None:
         super().__init__()
         self.folder, self.run, self.columns, self.buffer_bytes = folder, run, columns, buffer_bytes
 

@@ -1,13 +1,14 @@
 """What cannot be taken apart into rows: one row read and one refused, whatever it may have held."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from schemas.errors import Reason
 
 KEPT = 10_000_000  # bytes of what is refused that are sealed; no contract allows a longer row
 
 
-class Broken(NamedTuple):
+@dataclass(frozen=True)
+class Broken:
     """A piece of a file without rows. start: as in Block; raw: its bytes, at most KEPT."""
 
     path: str

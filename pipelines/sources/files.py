@@ -13,7 +13,7 @@ import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 
 from pipelines.sources.avro_blocks import avro_blocks
-from pipelines.sources.broken import Broken, Unreadable
+from pipelines.sources.broken import KEPT, Broken, Unreadable
 from pipelines.sources.csv_blocks import csv_blocks
 from pipelines.sources.gzip import unpacked_chunks
 from pipelines.sources.lines import first_line, range_chunks, whole_lines
@@ -65,11 +65,16 @@ def _text_blocks(file: io.BufferedReader, piece: Range, block_bytes: int) -> Ite
 
 
 class ReadFiles(beam.PTransform):
-    """Files to Blocks; output `refused` carries REFUSED batches, `tally` the rows that were read."""
+    """Files to Blocks; output `refused` carries REFUSED batches, `tally` the rows that were read.
 
-    def __init__(self, files: Iterable[InputFile], max_range_bytes: int = 32 << 20) -> None:
+    max_row_bytes: the contract's limit. Raises ValueError where it is over KEPT, at which rows are cut: a cut row must be too large.
+    """
+
+    def __init__(self, files: Iterable[InputFile], max_row_bytes: int) -> None:
         super().__init__()
-        self.pieces = ranges(files, max_range_bytes)
+        if max_row_bytes > KEPT:
+            raise ValueError(f"rows are cut at {KEPT:,} bytes")
+        self.pieces = ranges(files)
 
     def expand(self, begin: beam.pvalue.PBegin) -> beam.pvalue.DoOutputsTuple:
         return (begin | "Ranges" >> beam.Create(self.pieces).with_output_types(Range) | beam.Reshuffle()

@@ -12,11 +12,11 @@ BOM = b"\xef\xbb\xbf"
 
 
 class Lines(NamedTuple):
-    """Whole lines of a file. start: offset of the first; count: newlines, and one if the last line has none."""
+    """Whole lines of a file. start: offset of the first; rows: newlines, and one if the last line has none."""
 
     start: int
     data: bytes
-    count: int
+    rows: int
 
 
 def first_line(file: BinaryIO, start: int, stop: int) -> int | None:

@@ -2,8 +2,8 @@
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from apache_beam.io.filesystem import BeamIOError
 from apache_beam.io.filesystems import FileSystems
@@ -17,8 +17,9 @@ _GZIP = b"\x1f\x8b"
 _WHERE = "--input"
 
 
-class InputFile(NamedTuple):
-    """A file of a run. size in bytes; index: its place in the sorted list; format: ndjson, csv (both also with .gz behind), avro, parquet."""
+@dataclass(frozen=True)
+class InputFile:
+    """A file of a run. size in bytes; index: its place in the sorted list; format: ndjson, csv, ndjson.gz, csv.gz, avro or parquet."""
 
     path: str
     size: int
@@ -26,7 +27,8 @@ class InputFile(NamedTuple):
     format: str
 
 
-class Range(NamedTuple):
+@dataclass(frozen=True)
+class Range:
     """The rows of a file that start in [start, stop), in bytes; but for plain ndjson that is the whole file."""
 
     path: str

@@ -4,7 +4,7 @@ Arrow allocates and unpacks what a page header declares, up to 2 GiB, whatever t
 first. They are Thrift structs in the compact protocol (parquet.thrift, PageHeader; thrift-compact-protocol.md).
 """
 
-from typing import BinaryIO
+import io
 
 _HEADER = 1 << 16  # bytes read for one header: it may hold the page's smallest and largest value
 _LONGEST_HEADER = 1 << 20
@@ -13,16 +13,16 @@ _BOOLEANS, _BYTE, _INTEGERS, _DOUBLE, _BINARY, _LISTS, _MAP, _STRUCT = (1, 2), 3
 _DEEPEST = 8
 
 
-def largest_page(file: BinaryIO, begin: int, end: int) -> int:
+def largest_page(file: io.RawIOBase, begin: int, end: int) -> int:
     """The largest unpacked size in bytes that a page between these offsets declares. Raises ValueError for what is no page."""
     largest = 0
     while begin < end:
         file.seek(begin)
-        header = file.read(_HEADER)
+        header = file.read(_HEADER) or b""
         try:
             length, unpacked, packed = _sizes(header)
         except IndexError:
-            length, unpacked, packed = _whole(header + file.read(_LONGEST_HEADER))
+            length, unpacked, packed = _whole(header + (file.read(_LONGEST_HEADER) or b""))
         if packed < 0 or unpacked < 0:
             raise ValueError("page size")
         largest = max(largest, unpacked)

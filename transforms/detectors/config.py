@@ -20,7 +20,11 @@ Say = Callable[[str, str, str], None]  # where, problem, remedy
 
 @dataclass
 class Plan:
-    """What to look for. finders: the built-in ones first, so many; least: the least likelihood by infoType; hidden: found, never told."""
+    """What to look for.
+
+    finders: `built_in` built-in ones, then the template's own; least: the least likelihood by infoType; hidden: the
+    infoTypes that are found for the rules' sake and never told.
+    """
 
     finders: list[Finder] = field(default_factory=list)
     built_in: int = 0

@@ -28,7 +28,8 @@ AUTH_TOKEN = InfoType(
     (
         Pattern(r"(?i)\bbearer\s+([a-z0-9_\-.=~+/]{16,})", Likelihood.LIKELY),
         Pattern(
-            r"\b(gh[pousr]_[0-9A-Za-z]{36,}|github_pat_\w{60,}|glpat-[\w\-]{20,}|xox[abeprs]-[0-9A-Za-z\-]{10,}|[sr]k_(?:live|test)_[0-9A-Za-z]{16,}|"
+            r"\b(gh[pousr]_[0-9A-Za-z]{36,}|github_pat_\w{60,}|glpat-[\w\-]{20,}|xox[abeprs]-[0-9A-Za-z\-]{10,}|"
+            r"[sr]k_(?:live|test)_[0-9A-Za-z]{16,}|"
             r"SG\.[\w\-]{16,}\.[\w\-]{16,}|npm_[0-9A-Za-z]{36}|pypi-[\w\-]{50,}|ya29\.[\w\-]{20,})",
             Likelihood.VERY_LIKELY,
         ),
@@ -44,7 +45,8 @@ ENCRYPTION_KEY = InfoType(
     "ENCRYPTION_KEY",
     (
         Pattern(
-            r"(-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[A-Za-z0-9+/=\s\\:,\-]*?(?:-----END (?:[A-Z]+ )*PRIVATE KEY-----|$))",
+            r"(-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----[A-Za-z0-9+/=\s\\:,\-]*?(?:-----END (?:[A-Z]+ )*PRIVATE "
+            r"KEY-----|$))",
             Likelihood.VERY_LIKELY,
         ),
     ),
@@ -54,7 +56,8 @@ PASSWORD = InfoType(
     "PASSWORD",
     (
         Pattern(
-            r"(?i)\b(?:password|passwd|pwd|passcode|passphrase|passwort|contraseña|mot de passe)\s*(?:[:=]|is:?\s)\s*[\"'“]?([^\s\"'”,;]{4,64})",
+            r"(?i)\b(?:password|passwd|pwd|passcode|passphrase|passwort|contraseña|mot de passe)\s*(?:[:=]|"
+            r"is:?\s)\s*[\"'“]?([^\s\"'”,;]{4,64})",
             Likelihood.LIKELY,
             check=lambda v: v.lower() not in _NOT_PASSWORDS,
         ),

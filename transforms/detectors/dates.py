@@ -90,9 +90,13 @@ _SHAPES: tuple[tuple[str, Likelihood], ...] = (
     ),
     (r"(?:18|19|20|21)\d\d[01]\d[0-3]\d", Likelihood.VERY_UNLIKELY),
 )
-_SCREEN = rf"\d[ ./\-]\d{{1,2}}[ ./\-]\d|\d{{8}}|\d(?:st|nd|rd|th|\.|º)?[ \-/]{{0,2}}(?:of |de |d')?(?i:{_NAMES})|(?i:{_NAMES})\.?(?: of|,)?[ \-]{{0,2}}\d"
+_SCREEN = (
+    rf"\d[ ./\-]\d{{1,2}}[ ./\-]\d|\d{{8}}|\d(?:st|nd|rd|th|\.|º)?[ \-/]{{0,2}}(?:of |de |d')?(?i:{_NAMES})|"
+    rf"(?i:{_NAMES})\.?(?: of|,)?[ \-]{{0,2}}\d"
+)
 _DAYS = (
-    "monday|tuesday|wednesday|thursday|friday|saturday|sunday|montag|dienstag|mittwoch|donnerstag|freitag|samstag|sonntag|"
+    "monday|tuesday|wednesday|thursday|friday|saturday|sunday|montag|dienstag|mittwoch|donnerstag|freitag|samstag|"
+    "sonntag|"
     "lundi|mardi|mercredi|jeudi|vendredi|samedi|dimanche"
 )
 
@@ -120,7 +124,8 @@ TIME = InfoType(
     "TIME",
     (
         Pattern(
-            r"(?:^|[^\w:.])((?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?(?: ?(?i:am|pm|a\.m\.|p\.m\.))?)(?:$|[^\w:])",
+            r"(?:^|[^\w:.])((?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?(?: ?(?i:am|pm|a\.m\.|"
+            r"p\.m\.))?)(?:$|[^\w:])",
             Likelihood.POSSIBLE,
         ),
         Pattern(r"(?i)(?:^|[^\w:.])((?:1[0-2]|[1-9]) ?(?:am|pm|a\.m\.|p\.m\.|o'clock))(?:$|\W)", Likelihood.POSSIBLE),
@@ -134,19 +139,23 @@ def _human(value: str) -> bool:
 
 
 _NUMERALS = (
-    "(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?|"
-    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|eighteen|nineteen"
+    "(?:twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety)(?:[ -](?:one|two|three|four|five|six|seven|eight|"
+    "nine))?|"
+    "one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|thirteen|fourteen|fifteen|sixteen|seventeen|"
+    "eighteen|nineteen"
 )
 AGE = InfoType(
     "AGE",
     (
         Pattern(
-            rf"(?i)(?:^|[^\w.\-/$])((?:\d{{1,3}}(?:\.5)?|{_NUMERALS})[ \-]{{0,2}}(?:years?|yrs?|y|months?|mos?|weeks?)[ \-.]{{0,2}}(?:old|of age|o)\b)",
+            rf"(?i)(?:^|[^\w.\-/$])((?:\d{{1,3}}(?:\.5)?|{_NUMERALS})[ \-]{{0,2}}(?:years?|yrs?|y|months?|mos?|"
+            rf"weeks?)[ \-.]{{0,2}}(?:old|of age|o)\b)",
             Likelihood.VERY_LIKELY,
             check=_human,
         ),
         Pattern(
-            rf"(?i)\b(?:aged?|ages|turn(?:s|ed|ing)?|age (?:is|was|of)|at the age of)[ :=]{{1,3}}(\d{{1,3}}|{_NUMERALS})(?:$|[^\w.%$/\-]|[.\-/](?:$|\D))",
+            rf"(?i)\b(?:aged?|ages|turn(?:s|ed|ing)?|age (?:is|was|of)|at the age of)[ :=]{{1,3}}(\d{{1,3}}|"
+            rf"{_NUMERALS})(?:$|[^\w.%$/\-]|[.\-/](?:$|\D))",
             Likelihood.LIKELY,
             check=_human,
         ),

@@ -25,15 +25,20 @@ _BRANDS = re.compile(
     )
 )
 _COUNTRIES = set(
-    "AD AE AF AG AL AM AO AR AT AU AW AZ BA BB BD BE BF BG BH BI BJ BM BN BO BR BS BT BW BY BZ CA CD CF CG CH CI CL CM CN CO CR CU CV CY CZ DE DJ DK DM DO "
-    "DZ EC EE EG ER ES ET FI FJ FM FO FR GA GB GD GE GG GH GI GL GM GN GP GQ GR GT GW GY HK HN HR HT HU ID IE IL IM IN IQ IR IS IT JE JM JO JP KE KG KH KI "
-    "KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MG MH MK ML MM MN MO MR MT MU MV MW MX MY MZ NA NC NE NG NI NL NO NP NR NZ OM PA PE "
-    "PF PG PH PK PL PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SI SK SL SM SN SO SR SS ST SV SY SZ TC TD TG TH TJ TL TM TN TO TR TT TV TW TZ UA UG "
+    "AD AE AF AG AL AM AO AR AT AU AW AZ BA BB BD BE BF BG BH BI BJ BM BN BO BR BS BT BW BY BZ CA CD CF CG CH CI CL "
+    "CM CN CO CR CU CV CY CZ DE DJ DK DM DO "
+    "DZ EC EE EG ER ES ET FI FJ FM FO FR GA GB GD GE GG GH GI GL GM GN GP GQ GR GT GW GY HK HN HR HT HU ID IE IL IM "
+    "IN IQ IR IS IT JE JM JO JP KE KG KH KI "
+    "KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MG MH MK ML MM MN MO MR MT MU MV MW MX MY MZ "
+    "NA NC NE NG NI NL NO NP NR NZ OM PA PE "
+    "PF PG PH PK PL PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SI SK SL SM SN SO SR SS ST SV SY SZ TC TD TG "
+    "TH TJ TL TM TN TO TR TT TV TW TZ UA UG "
     "US UY UZ VA VC VE VG VN VU WS XK YE ZA ZM ZW".split()
 )
 
 _CARD = Hotword(
-    r"\b(?:card|credit|debit|visa|master ?card|amex|american express|maestro|discover|pan|cc|kreditkarte|carte|tarjeta)\b",
+    r"\b(?:card|credit|debit|visa|master ?card|amex|american express|maestro|discover|pan|cc|kreditkarte|carte|"
+    r"tarjeta)\b",
     before=60,
     after=30,
 )
@@ -141,8 +146,10 @@ VAT_NUMBER = InfoType(
     "VAT_NUMBER",
     (
         Pattern(
-            r"\b((?:ATU\d{8}|BE ?[01]\d{9}|DE ?\d{9}|DK ?\d{8}|EL ?\d{9}|ES ?[A-Z0-9]\d{7}[A-Z0-9]|FI ?\d{8}|FR ?[A-Z0-9]{2} ?\d{9}|GB ?\d{9}(?:\d{3})?|"
-            r"IE ?\d[A-Z0-9]\d{5}[A-Z]{1,2}|IT ?\d{11}|LU ?\d{8}|NL ?\d{9}B\d{2}|PL ?\d{10}|PT ?\d{9}|SE ?\d{12}|CZ ?\d{8,10}|HU ?\d{8}|RO ?\d{2,10}))\b",
+            r"\b((?:ATU\d{8}|BE ?[01]\d{9}|DE ?\d{9}|DK ?\d{8}|EL ?\d{9}|ES ?[A-Z0-9]\d{7}[A-Z0-9]|FI ?\d{8}|FR "
+            r"?[A-Z0-9]{2} ?\d{9}|GB ?\d{9}(?:\d{3})?|"
+            r"IE ?\d[A-Z0-9]\d{5}[A-Z]{1,2}|IT ?\d{11}|LU ?\d{8}|NL ?\d{9}B\d{2}|PL ?\d{10}|PT ?\d{9}|SE ?\d{12}|CZ "
+            r"?\d{8,10}|HU ?\d{8}|RO ?\d{2,10}))\b",
             Likelihood.UNLIKELY,
             Strength.LOOSE,
             hotwords=(Hotword(r"\b(?:vat|ust|uid|tva|iva|btw|mwst|moms|tax)\b", before=40),),

@@ -115,12 +115,15 @@ PASSPORT = InfoType(
 
 # Shapes of the fifty states' licences: https://ntsi.com/drivers-license-format/
 _LICENCES = re.compile(
-    r"[A-Z]\d{3,8}|[A-Z]\d{11,14}|[A-Z]{2}\d{3,7}|\d{7,10}|[A-Z]{2}\d{6}[A-Z]|\d{3}[A-Z]{2}\d{4}|\d{12}|\d{2}[A-Z]{3}\d{5}|\d{8}[A-Z]|\d{9}[A-Z]|[A-Z]\d{9}[A-Z]?|"
-    r"[A-Z]{3}\d{6}|[A-Z]{1,7}[A-Z0-9*]{4,11}|[A-Z]\d{6}R|[A-Z]\d{2}[ -]?\d{2}[ -]?\d{4}|[A-Z]\d{3}[ -]\d{3}[ -]\d{2}[ -]\d{3}[ -]\d|\d{3}[ -]\d{3}[ -]\d{3}",
+    r"[A-Z]\d{3,8}|[A-Z]\d{11,14}|[A-Z]{2}\d{3,7}|\d{7,10}|[A-Z]{2}\d{6}[A-Z]|\d{3}[A-Z]{2}\d{4}|\d{12}|"
+    r"\d{2}[A-Z]{3}\d{5}|\d{8}[A-Z]|\d{9}[A-Z]|[A-Z]\d{9}[A-Z]?|"
+    r"[A-Z]{3}\d{6}|[A-Z]{1,7}[A-Z0-9*]{4,11}|[A-Z]\d{6}R|[A-Z]\d{2}[ -]?\d{2}[ -]?\d{4}|[A-Z]\d{3}[ -]\d{3}[ "
+    r"-]\d{2}[ -]\d{3}[ -]\d|\d{3}[ -]\d{3}[ -]\d{3}",
     re.IGNORECASE,
 )
 _DRIVER = Hotword(
-    r"(?:driver'?’?s?'?’? ?licen[cs]e|driving licen[cs]e|\bdl ?#|\bdl\b|\bd\.l\.|\bdmv\b|licen[cs]e (?:no|nr|num|number|#|id)|\blicen[cs]e\b)",
+    r"(?:driver'?’?s?'?’? ?licen[cs]e|driving licen[cs]e|\bdl ?#|\bdl\b|\bd\.l\.|\bdmv\b|licen[cs]e (?:no|nr|num|"
+    r"number|#|id)|\blicen[cs]e\b)",
     before=60,
     after=25,
 )

@@ -48,8 +48,9 @@ class Hit(NamedTuple):
 class Hotword:
     """Words near a hit that change how likely it is.
 
-    regex: RE2, always without regard to case; before, after: the window in bytes of UTF-8. A hit beside it becomes `likelihood`, or one
-    level more than it was if that is higher; with lowers it becomes at most `likelihood`.
+    regex: RE2, always without regard to case; before, after: the windows in bytes of UTF-8, each looked at by itself. A
+    hit beside it becomes `likelihood`, or one level more than it was if that is higher; with lowers it becomes at most
+    `likelihood`.
     """
 
     regex: str

@@ -39,7 +39,7 @@ class Tagged(Protocol):
 
 
 class Tagger(Protocol):
-    """A second voter: one list of spans a text. Its spans count beside those of the patterns (overlaps.py unites them)."""
+    """A second voter: one list of spans a text. They count beside the hits of the patterns (overlaps.py unites them)."""
 
     def find(self, texts: Sequence[str]) -> Sequence[Sequence[Tagged]]: ...
 
@@ -90,8 +90,8 @@ class Inspector:
     def find_column(self, values: pa.StringArray) -> list[tuple[int, list[Finding]]]:
         """(row, its findings) for the rows that have some, by row. Nulls have none.
 
-        Arrow's RE2 screens the column; Python sees only the rows that may hold something, or all of them when there is a
-        tagger to ask.
+        Arrow's RE2 screens the column; Python sees only the rows that may hold something, or all of them when there is
+        a tagger to ask.
         """
         rows = pc.indices_nonzero(values.is_valid() if self._tagged else self._screened(values)).to_pylist()
         texts = values.take(pa.array(rows, pa.int64())).to_pylist()

@@ -1,4 +1,4 @@
-"""PERSON_NAME and FIRST_NAME by titles, phrases and a list of first names. The tagger votes beside them (inspector.py)."""
+"""PERSON_NAME and FIRST_NAME by titles, phrases and a list of first names. A tagger may vote too (inspector.py)."""
 
 import gzip
 import re
@@ -11,19 +11,29 @@ from transforms.detectors.info_type import Hotword, InfoType, Likelihood, Patter
 _FILE = Path(__file__).with_name("first_names.txt.gz")
 # First names that are words too: they start a name only beside a title or a phrase, or before a second name on the list
 _WORDS_TOO = set(
-    "april august autumn bill brown cal candy carol chance christian dean del dom don drew ed faith frank gene grant grace guy hope "
-    "hunter iris ivy jack jade jean joy june king lane lex lily lo mac man mark marshal mary may melody mercy mike misty month nick page pat paris penny "
-    "phoenix pierce ray rich rob robin rocky rose ruby sandy sky star sterling sue summer sunny trinity val victor victoria violet "
-    "wade ward will winter young max al georgia virginia carolina dakota austin jordan chelsea israel india asia china sydney".split()
+    "april august autumn bill brown cal candy carol chance christian dean del dom don drew ed faith frank gene "
+    "grant grace guy hope "
+    "hunter iris ivy jack jade jean joy june king lane lex lily lo mac man mark marshal mary may melody mercy mike "
+    "misty month nick page pat paris penny "
+    "phoenix pierce ray rich rob robin rocky rose ruby sandy sky star sterling sue summer sunny trinity val victor "
+    "victoria violet "
+    "wade ward will winter young max al georgia virginia carolina dakota austin jordan chelsea israel india asia "
+    "china sydney".split()
 )
 # Capitalised words that are no part of a name; they end it
 _STOP = set(
-    "a about account address after again all also am an and any apt are as at bank be been before bill bot box but by call can card city company contact could "
-    "country court credit customer date day dear debit did do does dr drive email fax for from general good great had has have he hello help her hi him his "
-    "hotel how i if in inc is it its just last let limited llc ltd mail me miss monday tuesday wednesday thursday friday saturday sunday january february march "
-    "april june july september october november december mr mrs ms my name new no not note now number of office ok on one online or order our out passport "
-    "payment phone please po prof re received regarding road saint school see she sir so some st state street suite support team tel thank thanks that the "
-    "their them then there they this to today transfer university unit united until up us very visa was we were what when where which who why will with "
+    "a about account address after again all also am an and any apt are as at bank be been before bill bot box but "
+    "by call can card city company contact could "
+    "country court credit customer date day dear debit did do does dr drive email fax for from general good great "
+    "had has have he hello help her hi him his "
+    "hotel how i if in inc is it its just last let limited llc ltd mail me miss monday tuesday wednesday thursday "
+    "friday saturday sunday january february march "
+    "april june july september october november december mr mrs ms my name new no not note now number of office ok "
+    "on one online or order our out passport "
+    "payment phone please po prof re received regarding road saint school see she sir so some st state street suite "
+    "support team tel thank thanks that the "
+    "their them then there they this to today transfer university unit united until up us very visa was we were "
+    "what when where which who why will with "
     "would yes you your yours".split()
 )
 _SHORTENED = {
@@ -47,12 +57,17 @@ _NOT_MONTH_LIKE = _STOP - {"april", "june", "will", "bill"}
 
 _PART = r"[\p{Lu}][\pL'’]*(?:-[\p{Lu}][\pL'’]*)*"
 _WORD = r"[\p{Lu}][\pL'’]+(?:-[\p{Lu}]?[\pL'’]+)*"
-_LINK = r"(?:van|von|de|der|den|del|della|da|das|dos|di|du|la|le|el|al|bin|ibn|ter|ten|zu|y|van der|van den|van de|de la|de los|von der)"
+_LINK = (
+    r"(?:van|von|de|der|den|del|della|da|das|dos|di|du|la|le|el|al|bin|ibn|ter|ten|zu|y|van der|van den|van de|"
+    r"de la|de los|von der)"
+)
 _NAME = rf"{_WORD}(?:[ \t]+(?:[\p{{Lu}}]\.|{_LINK}[ \t]+{_WORD}|{_PART})){{0,4}}"
 _FULL = rf"(?:{_WORD}|[\p{{Lu}}]\.)(?:[ \t]+(?:[\p{{Lu}}]\.|{_LINK}[ \t]+{_WORD}|{_PART})){{1,4}}"
 _TITLES = (
-    r"(?:[Mm]rs?|MRS?|[Mm]s|MS|[Mm]iss|[Mm]x|[Dd]r|DR|[Pp]rof|[Pp]rofessor|[Dd]octor|Sir|Dame|Lady|Lord|Rev|Reverend|Hon|Herr|Herrn|Frau|Se[ñn]ora?|Sra?|Mme|Mlle|"
-    r"Madame|Monsieur|Sig|Signora?|Dhr|Mevr|Capt|Captain|Sgt|Sergeant|Lt|Lieutenant|Colonel|Major|Officer|Detective|Inspector|Judge|Justice|Senator|"
+    r"(?:[Mm]rs?|MRS?|[Mm]s|MS|[Mm]iss|[Mm]x|[Dd]r|DR|[Pp]rof|[Pp]rofessor|[Dd]octor|Sir|Dame|Lady|Lord|Rev|"
+    r"Reverend|Hon|Herr|Herrn|Frau|Se[ñn]ora?|Sra?|Mme|Mlle|"
+    r"Madame|Monsieur|Sig|Signora?|Dhr|Mevr|Capt|Captain|Sgt|Sergeant|Lt|Lieutenant|Colonel|Major|Officer|Detective|"
+    r"Inspector|Judge|Justice|Senator|"
     r"Governor|Congressman|Congresswoman|President|Nurse|Aunt|Uncle)"
 )
 
@@ -119,8 +134,17 @@ def _spoken(value: str) -> bool:
     return is_first_name(words[0]) or len([w for w in words if len(w) > 1]) >= 2 and words[0] not in _STOP
 
 
-_STATES = r"(?i:my name is|my name's|name is|named|the name of|on behalf of|in the name of|signed by|signed,|spoke (?:with|to)|speaking (?:with|to)|this is|talk(?:ed)? (?:with|to)|i am|i'm|i’m|met with|it's|call me|called me|introduce|meet)"
-_FIELDS = r"(?i:(?:full |first |last |sur|patient |customer |client |contact |applicant |beneficiary |account |card ?holder |employee )?name|applicant|patient|customer|client|contact|attn|attention|beneficiary|guardian|c/o|cardholder|spouse|wife|husband|son|daughter|mother|father|brother|sister|boss|manager|agent|from|to|cc|by|signed)"
+_STATES = (
+    r"(?i:my name is|my name's|name is|named|the name of|on behalf of|in the name of|signed by|signed,|spoke "
+    r"(?:with|to)|speaking (?:with|to)|this is|talk(?:ed)? (?:with|to)|i am|i'm|i’m|met with|it's|call me|"
+    r"called me|introduce|meet)"
+)
+_FIELDS = (
+    r"(?i:(?:full |first |last |sur|patient |customer |client |contact |applicant |beneficiary |account |card "
+    r"?holder |employee )?name|applicant|patient|customer|client|contact|attn|attention|beneficiary|guardian|"
+    r"c/o|cardholder|spouse|wife|husband|son|daughter|mother|father|brother|sister|boss|manager|agent|from|to|"
+    r"cc|by|signed)"
+)
 PERSON_NAME = InfoType(
     "PERSON_NAME",
     (
@@ -147,7 +171,8 @@ PERSON_NAME = InfoType(
         ),
         Pattern(r"(?i)\bmy name is ([\pL]{2,20})", Likelihood.POSSIBLE, Strength.LOOSE, check=_single),
         Pattern(
-            rf"(?i:^|[\n.!?\"“] ?)(?:Hi|Hello|Hey|Dear|HI|DEAR|hi|hello|dear|hey|Thanks|Thank you|Regards|Best|Sincerely|Cheers|Yours)[, \t\n]+({_NAME})",
+            rf"(?i:^|[\n.!?\"“] ?)(?:Hi|Hello|Hey|Dear|HI|DEAR|hi|hello|dear|hey|Thanks|Thank you|Regards|Best|"
+            rf"Sincerely|Cheers|Yours)[, \t\n]+({_NAME})",
             Likelihood.POSSIBLE,
             Strength.LOOSE,
             trim=_until_stop,
@@ -161,7 +186,8 @@ PERSON_NAME = InfoType(
             check=_full,
             hotwords=(
                 Hotword(
-                    r"\b(?:name|mr|mrs|ms|dr|account|customer|patient|client|add|contact|spoke|applicant|author|by|with|born)\b",
+                    r"\b(?:name|mr|mrs|ms|dr|account|customer|patient|client|add|contact|spoke|applicant|author|by|"
+                    r"with|born)\b",
                     before=30,
                 ),
             ),

@@ -23,14 +23,16 @@ _RIGHT = r"(?:$|[^\pL0-9_.\-/@%€$£]|[.\-/](?:$|\D))"
 _EXTENSION = r"(?:[ ,]{0,2}(?i:x|ext\.?|extension|poste|anexo)[ .:]{0,2}\d{1,6})?"
 
 _WORDS = (
-    r"\b(?:phone|telephone|tele?|tel[eé]fono?|mobile?|cell(?:phone)?|fax|call(?:ed|ing)?|dial(?:ed)?|ring|contact|reach|whats ?app|sms|text|"
+    r"\b(?:phone|telephone|tele?|tel[eé]fono?|mobile?|cell(?:phone)?|fax|call(?:ed|ing)?|dial(?:ed)?|ring|contact|"
+    r"reach|whats ?app|sms|text|"
     r"voicemail|landline|handy|gsm|hotline|helpline|telefon)\b"
 )
 _NEAR = Hotword(_WORDS, before=40)
 _AFTER = Hotword(r"^[ ,(\-]{0,3}(?:office|fax|home|work|mobile|cell|direct|landline|phone|tel)\b", before=0, after=14)
 _CLOSE = Hotword(_WORDS, before=24)
 _REFERENCE = Hotword(
-    r"(?:order|invoice|ticket|case|reference|ref|account|acct|card|iban|transaction|tracking|sku|item|serial|passport|licen[cs]e|"
+    r"(?:order|invoice|ticket|case|reference|ref|account|acct|card|iban|transaction|tracking|sku|item|serial|"
+    r"passport|licen[cs]e|"
     r"version|zip|postcode|policy|claim|member|customer|id)(?: ?(?:no|nr|num|number|id|code))?[ .:#=]{0,4}(?:is )?$",
     Likelihood.UNLIKELY,
     before=28,
@@ -87,13 +89,15 @@ PHONE_NUMBER = InfoType(
         ),
         # North America: area code and exchange never start with 0 or 1 (nationalnanpa.com)
         Pattern(
-            rf"{_LEFT}((?:1{_SEP})?(?:\([2-9]\d\d\){_SEP}{{0,2}}|[2-9]\d\d[.\-])[2-9]\d\d[.\-]\d{{4}}{_EXTENSION}){_RIGHT}",
+            rf"{_LEFT}((?:1{_SEP})?(?:\([2-9]\d\d\){_SEP}{{0,2}}|"
+            rf"[2-9]\d\d[.\-])[2-9]\d\d[.\-]\d{{4}}{_EXTENSION}){_RIGHT}",
             Likelihood.LIKELY,
             Strength.SPECIFIC,
             hotwords=(_NEAR,),
         ),
         Pattern(
-            rf"{_LEFT}((?:00)?(?:1{_SEP})?(?:\(\d{{3}}\){_SEP}{{0,2}}|\d{{3}}{_SEP})\d{{3}}{_SEP}\d{{4}}{_EXTENSION}){_RIGHT}",
+            rf"{_LEFT}((?:00)?(?:1{_SEP})?(?:\(\d{{3}}\){_SEP}{{0,2}}|"
+            rf"\d{{3}}{_SEP})\d{{3}}{_SEP}\d{{4}}{_EXTENSION}){_RIGHT}",
             Likelihood.POSSIBLE,
             Strength.LOOSE,
             hotwords=(_NEAR, _AFTER, _REFERENCE),

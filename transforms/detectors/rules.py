@@ -17,7 +17,7 @@ FULL, PARTIAL, INVERSE = 1, 2, 3  # DLP's numbers of MatchingType
 
 @dataclass(frozen=True)
 class Window:
-    """A RE2 pattern that must lie whole within so many characters before and after a hit; the hit itself is in the window."""
+    """A RE2 pattern that must lie whole within so many characters before and after a hit, the hit included."""
 
     regex: Any
     before: int

@@ -10,7 +10,7 @@ local engine.
 import random
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ from transforms.engines.layout import Layout, lay_out, unfit
 from transforms.engines.memo import Memo
 from transforms.engines.packing import Answers, Limits, Packer
 from transforms.engines.quota import Backoff, Caller, Governor, Spent
+from transforms.engines.screen import Screen
 
 MOST_CONFIGURATION = 200_000
 """Bytes of the templates in a request; more would leave too little room for rows."""
@@ -124,14 +125,12 @@ class Dlp:
         self._overhead = _overhead(prototype, self.layout)
         caller = Caller(Governor(per_minute, c.workers, self._clock, self._sleep), c.backoff, self._clock, self._sleep, self._draw)
         self._rate, self._memo = Rate(), Memo(c.cache_entries, c.cache_seconds, self._clock)
-        self._unfit = unfit(self.layout)
+        self._unfit, self._screen = unfit(self.layout), Screen(c.contract, self.layout)
         self._asker = Asker(self._connect(c.endpoint), prototype, caller, self.layout, self._rate, c.calls_to_find)
         self._pool = ThreadPoolExecutor(c.in_flight, "dlp")
 
     def deidentify(self, batch: pa.RecordBatch) -> tuple[pa.RecordBatch, list[Refusal]]:
         """The rows as stored, and those refused, each under the first field that failed in the contract's order."""
-        if not self.layout.groups or not batch.num_rows:
-            return batch, []
         listed = combinations(batch, self.layout)
         answers = [Answers.none(c) for c in listed]
         asked = [self._asked(c, a) for c, a in zip(listed, answers, strict=True)]
@@ -141,7 +140,7 @@ class Dlp:
             for name, cells in proof.settle(group, known, self.layout).items():
                 stored = with_column(stored, name, _spread(batch[name], cells, group.of_row))
             self._memo.keep(group, known, sent)
-        refused = _refusals(listed, answers, batch.schema.names)
+        refused = _refusals(listed, answers, self._screen.refused(batch), batch.schema.names)
         return keep(stored, [r.position for r in refused]), refused
 
     def _asked(self, group: Combinations, answers: Answers) -> Numbers:
@@ -205,13 +204,15 @@ def _spread(column: pa.Array, cells: pa.Array, of_row: Numbers) -> pa.Array:
     return pc.if_else(blank(column), left, found)
 
 
-def _refusals(listed: Sequence[Combinations], answers: Sequence[Answers], names: Sequence[str]) -> list[Refusal]:
-    reasons: dict[int, tuple[int, Reason, str | None]] = {}
+def _refusals(listed: Sequence[Combinations], answers: Sequence[Answers], screened: Mapping[int, str],
+              names: Sequence[str]) -> list[Refusal]:
+    refused: dict[int, tuple[int, Reason, str | None]] = {
+        at: (names.index(name), Reason.NOT_DEIDENTIFIED, name) for at, name in screened.items()}
     for group, known in zip(listed, answers, strict=True):
         if known.refused:
             for position, combination in enumerate(group.of_row.tolist()):
                 if combination in known.refused:
                     reason, name = known.refused[combination]
                     found = (-1 if name is None else names.index(name), reason, name)
-                    reasons[position] = min(found, reasons.get(position, found), key=lambda r: r[0])
-    return [Refusal(position, reason, name) for position, (_, reason, name) in sorted(reasons.items())]
+                    refused[position] = min(found, refused.get(position, found), key=lambda r: r[0])
+    return [Refusal(position, reason, name) for position, (_, reason, name) in sorted(refused.items())]

@@ -71,7 +71,7 @@ def _write_times(rows: list[dict[str, Any]], name: str, unit: str, instant: bool
     kind = pa.date32() if unit == "D" else pa.timestamp(unit, "UTC" if instant else None)
     at = [i for i, row in enumerate(rows) if type(row[name]) is int]  # a union may hold other branches
     numbers = pa.array([rows[i][name] for i in at], pa.int32() if unit == "D" else pa.int64())
-    for i, text in zip(at, times(numbers.cast(kind))):
+    for i, text in zip(at, times(numbers.cast(kind)), strict=True):
         rows[i][name] = text
 
 

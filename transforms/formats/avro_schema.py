@@ -50,7 +50,7 @@ def flat(text: bytes) -> Flat | None:
         for kind, logical in kinds:
             if logical in _TIMES and _TIMES[logical][0] == kind:
                 times[name] = _TIMES[logical][1:]
-            if kind == "bytes" or isinstance(kind, dict) and kind["type"] == "fixed":
+            if kind == "bytes" or (isinstance(kind, dict) and kind["type"] == "fixed"):
                 binary.append(name)
         bare = [kind for kind, _ in kinds]
         fields.append({"name": name, "type": bare if isinstance(field["type"], list) else bare[0]})

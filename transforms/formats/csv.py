@@ -7,6 +7,7 @@ An empty field without quotes is null; `""` is an empty string in a string field
 import math
 import re
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 from schemas.errors import Reason
@@ -58,7 +59,7 @@ def _chunk(block: Block, bounds: list[int], names: list[str] | None, converters:
     def raw(begin: int, end: int) -> bytes:
         return head + without_line_end(block.data[begin:end])
 
-    for begin, end in zip(bounds, bounds[1:]):
+    for begin, end in pairwise(bounds):
         record = without_line_end(block.data[begin:end])
         if len(record) > limit:
             refused.append((Reason.TOO_LARGE, None, block.start + begin, raw(begin, end)))
@@ -69,8 +70,8 @@ def _chunk(block: Block, bounds: list[int], names: list[str] | None, converters:
             continue
         kept.append(values)
         spans.append((begin, end))
-    columns = [list(map(convert, column)) for convert, column in zip(converters, zip(*kept))]
-    rows = [dict(zip(names or (), values)) for values in zip(*columns)]
+    columns = [list(map(convert, column)) for convert, column in zip(converters, zip(*kept, strict=True), strict=True)] if kept else []
+    rows = [dict(zip(names or (), values, strict=True)) for values in zip(*columns, strict=True)]
     return Rows(rows, [block.start + begin for begin, _ in spans], lambda i: raw(*spans[i]), refused)
 
 

@@ -32,24 +32,25 @@ def parse(block: Block, fields: tuple[Field, ...], max_row_bytes: int = _MOST_BY
 
 def _chunk(batch: pa.RecordBatch, distinct: list[list[Any] | None], start: int, limit: int) -> Rows:
     names = batch.schema.names
-    columns = [_values(c) if d is None else _spread(d, c.indices) for c, d in zip(batch.columns, distinct)]
+    columns = [_values(c) if d is None else _spread(d, c.indices) for c, d in zip(batch.columns, distinct, strict=True)]
     alike = len(set(names)) < len(names)
     # Most chunks can be cleared without a look at each row.
     suspect = alike or any(d is not None and _BAD in d for d in distinct) or sum(map(_longest, distinct)) > limit
     if not suspect:
-        rows = [dict(zip(names, row)) for row in zip(*columns)]
+        rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         return Rows(rows, list(range(start, start + len(rows))), lambda i: json_row(rows[i]), [])
     kept: list[dict[str, Any]] = []
     offsets: list[int] = []
     refused: list[tuple[Reason, str | None, int, bytes]] = []
-    for i, row in enumerate(zip(*columns)):
+    for i, row in enumerate(zip(*columns, strict=True)):
         if alike or any(value is _BAD for value in row):
-            named = {f"{name}#{n}" if alike else name: None if value is _BAD else value for n, (name, value) in enumerate(zip(names, row))}
+            keys = [f"{name}#{n}" for n, name in enumerate(names)] if alike else names
+            named = {key: None if value is _BAD else value for key, value in zip(keys, row, strict=True)}
             refused.append((Reason.MALFORMED, None, start + i, json_row(named)[:_MOST_BYTES]))
         elif sum(len(value) for value in row if type(value) is str) > limit:
-            refused.append((Reason.TOO_LARGE, None, start + i, json_row(dict(zip(names, row)))[:_MOST_BYTES]))
+            refused.append((Reason.TOO_LARGE, None, start + i, json_row(dict(zip(names, row, strict=True)))[:_MOST_BYTES]))
         else:
-            kept.append(dict(zip(names, row)))
+            kept.append(dict(zip(names, row, strict=True)))
             offsets.append(start + i)
     return Rows(kept, offsets, lambda i: json_row(kept[i]), refused)
 

@@ -16,8 +16,8 @@ _DAY = {"s": 86_400, "ms": 86_400_000, "us": 86_400_000_000, "ns": 86_400_000_00
 def times(column: pa.Array) -> list[Any]:
     """A timestamp column as RFC 3339 texts in UTC, a date column as YYYY-MM-DD.
 
-    A timestamp without a zone gets no offset, so that the typing step refuses it: nobody said where it was noon. What lies outside the years 1 to
-    9999 stays a number, of the type's own unit.
+    A timestamp without a zone gets no offset, so that the typing step refuses it: nobody said where it was noon. What lies
+    outside the years 1 to 9999 stays a number, of the type's own unit.
     """
     if pa.types.is_date(column.type):
         column = column.cast(pa.date32()) if pa.types.is_date64(column.type) else column
@@ -76,4 +76,4 @@ def _writable(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, int) and not -1 << 63 <= value < 1 << 64:
         return str(value)
-    return value if value is None or isinstance(value, (int, float)) and math.isfinite(value) else str(value)
+    return value if value is None or (isinstance(value, (int, float)) and math.isfinite(value)) else str(value)
