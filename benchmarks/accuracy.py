@@ -42,7 +42,7 @@ Span = tuple[int, int, str]
 def rates(gold: Iterable[list[Span]], found: Iterable[list[Span]], name: str) -> tuple[float, float, float, int, int]:
     """(precision, recall, F2, spans, findings) of one infoType, or of all under the name any."""
     right = hit = spans = findings = 0
-    for marked, guessed in zip(gold, found):
+    for marked, guessed in zip(gold, found, strict=True):
         of = [s for s in marked if name in (s[2], "any")]
         by = [s for s in guessed if name in (s[2], "any")]
         spans += len(of)
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def _misses(texts: list[str], gold: list[list[Span]], found: list[list[Span]], name: str) -> None:
-    for text, marked, guessed in zip(texts, gold, found):
+    for text, marked, guessed in zip(texts, gold, found, strict=True):
         for sign, these, those in (("-", marked, guessed), ("+", guessed, marked)):
             for start, end, _ in (s for s in these if s[2] == name):
                 if not any(b[0] < end and start < b[1] for b in those if b[2] == name):

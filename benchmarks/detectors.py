@@ -12,6 +12,7 @@ import random
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import re2
@@ -92,20 +93,30 @@ def measure(rows: int) -> dict[str, dict[str, float | None]]:
         screens.Add(narrow(INFO_TYPES[name].screen))
     by_hand.Compile()
     screens.Compile()
-    table: dict[str, dict[str, float | None]] = {}
-    for label, share in (("clean", 0), ("a third hit", 3)):
-        made = texts(rows, share)
-        column = pa.array(made)
-        table[label] = {
-            "Inspector.find_column": rate(lambda: inspector.find_column(column), rows),
-            "Inspector.find_column, every infoType": rate(lambda: every.find_column(column), rows),
-            "Inspector.find, one by one": rate(lambda: [inspector.find(t) for t in made], rows),
-            "re, one by one": rate(lambda: [[m.span() for p in patterns for m in p.finditer(t)] for t in made], rows),
-            "one re2.Set, bare, by hand": rate(lambda: [by_hand.Match(t) for t in made], rows),
-            "one re2.Set, bare, our screens": rate(lambda: [screens.Match(t) for t in made], rows),
-            "Presidio, blank model": presidio(made[:1000]),
-        }
-    return table
+    return {
+        label: _rates(texts(rows, share), inspector, every, patterns, by_hand, screens)
+        for label, share in (("clean", 0), ("a third hit", 3))
+    }
+
+
+def _rates(
+    made: list[str],
+    inspector: Inspector,
+    every: Inspector,
+    patterns: list["re.Pattern[str]"],
+    by_hand: Any,
+    screens: Any,
+) -> dict[str, float | None]:
+    column, rows = pa.array(made), len(made)
+    return {
+        "Inspector.find_column": rate(lambda: inspector.find_column(column), rows),
+        "Inspector.find_column, every infoType": rate(lambda: every.find_column(column), rows),
+        "Inspector.find, one by one": rate(lambda: [inspector.find(t) for t in made], rows),
+        "re, one by one": rate(lambda: [[m.span() for p in patterns for m in p.finditer(t)] for t in made], rows),
+        "one re2.Set, bare, by hand": rate(lambda: [by_hand.Match(t) for t in made], rows),
+        "one re2.Set, bare, our screens": rate(lambda: [screens.Match(t) for t in made], rows),
+        "Presidio, blank model": presidio(made[:1000]),
+    }
 
 
 def main() -> None:

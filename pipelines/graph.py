@@ -49,7 +49,7 @@ class Run:
 
 def build(pipeline: beam.Pipeline, run: Run) -> None:
     """Adds the batch job to a pipeline."""
-    read = pipeline | "Read" >> ReadFiles(run.files)
+    read = pipeline | "Read" >> ReadFiles(run.files, run.contract.max_row_bytes)
     decoded = read.blocks | "Decode" >> Decode(run.contract, run.keys, run.days)
     sifted = decoded.events | "Deduplicate" >> Deduplicate(run.contract, run.park, run.stored, run.shards)
     masked = sifted.events | "Deidentify" >> Deidentify(run.contract, run.engine)

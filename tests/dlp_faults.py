@@ -8,7 +8,8 @@ from typing import Any
 import grpc
 
 Code = grpc.StatusCode
-STATUSES = {"429": (Code.RESOURCE_EXHAUSTED, "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute'."),
+STATUSES = {"400": (Code.INVALID_ARGUMENT, "A value cannot be transformed."),
+            "429": (Code.RESOURCE_EXHAUSTED, "Quota exceeded for quota metric 'Requests' and limit 'Requests per minute'."),
             "503": (Code.UNAVAILABLE, "The service is currently unavailable."),
             "500": (Code.INTERNAL, "Internal error encountered."),
             "504": (Code.DEADLINE_EXCEEDED, "Deadline expired before operation could complete."),
@@ -48,7 +49,7 @@ def _failed_summary(response: Any, sent: Any) -> None:
 def _truncated(response: Any, sent: Any) -> None:
     """Findings at the limit, and the last rows as they were sent."""
     response.overview.transformation_summaries.add(info_type={"name": "EMAIL_ADDRESS"}).results.add(count=3000, code=1)
-    for row, original in list(zip(response.item.table.rows, sent.rows))[len(sent.rows) // 2:]:
+    for row, original in list(zip(response.item.table.rows, sent.rows, strict=False))[len(sent.rows) // 2:]:
         row.CopyFrom(original)
 
 
@@ -77,13 +78,13 @@ def _short_row(response: Any, sent: Any) -> None:
 
 def _unchanged(response: Any, sent: Any) -> None:
     """All rows as they were sent, with a summary that says that all went well."""
-    for row, original in zip(response.item.table.rows, sent.rows):
+    for row, original in zip(response.item.table.rows, sent.rows, strict=False):
         row.CopyFrom(original)
 
 
 def _unchanged_cells(response: Any, sent: Any) -> None:
     """Every third row as it was sent."""
-    for row, original in list(zip(response.item.table.rows, sent.rows))[::3]:
+    for row, original in list(zip(response.item.table.rows, sent.rows, strict=False))[::3]:
         row.CopyFrom(original)
 
 

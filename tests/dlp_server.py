@@ -33,7 +33,8 @@ NOTHING_TO_FIND = types.InspectConfig(info_types=[{"name": "EMAIL_ADDRESS"}])
 
 
 class Service:
-    """The service's methods, and what was asked of it: `calls` holds (method, bytes of the request, cells).
+    """The service's methods, and what was asked of it: `calls` holds (method, bytes of the request, cells); at_once is the
+    most calls that it was busy with at one time.
 
     latency: seconds that every call takes; poison: a text that is answered 400 wherever it stands.
     """
@@ -44,7 +45,7 @@ class Service:
         self.requests_per_minute = requests_per_minute
         self.templates: dict[str, types.DeidentifyTemplate | types.InspectTemplate] = {}
         self.calls: list[tuple[str, int, int]] = []
-        self.stopping = threading.Event()
+        self.stopping, self.at_once, self._busy = threading.Event(), 0, 0
         self._inspector_of, self._inspectors = inspector, dict[bytes, Inspector]()
         self._recent, self._lock = deque[float](), threading.Lock()
 
@@ -112,11 +113,14 @@ class Service:
         cells, now = len(table.headers) * len(table.rows), time.monotonic()
         with self._lock:
             self.calls.append((method, raw.ByteSize(), cells))
+            self._busy += 1
+            self.at_once = max(self.at_once, self._busy)
             while self._recent and self._recent[0] <= now - 60:
                 self._recent.popleft()
             over = self.requests_per_minute is not None and len(self._recent) >= self.requests_per_minute
             if not over:
                 self._recent.append(now)
+        context.add_callback(self._left)
         fault = self.plan.next()
         if over:
             context.abort(*STATUSES["429"])
@@ -132,6 +136,10 @@ class Service:
         if self.poison and any(v.string_value == self.poison for row in table.rows for v in row.values):
             context.abort(Code.INVALID_ARGUMENT, "A value cannot be transformed.")
         return fault
+
+    def _left(self) -> None:
+        with self._lock:
+            self._busy -= 1
 
     def _configs(self, request: types.DeidentifyContentRequest, context: grpc.ServicerContext) -> tuple[Any, Any]:
         """As DLP does it: a template and what stands in the request are merged, lists appended."""

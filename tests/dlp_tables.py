@@ -118,7 +118,7 @@ def reidentify(table: Any, config: types.DeidentifyConfig, keys: Keys, response:
 
 
 def _contract(fields: tuple[Field, ...], template: types.DeidentifyTemplate) -> Contract:
-    text = types.DeidentifyTemplate.to_json(template)
+    text = types.DeidentifyTemplate.to_json(template, use_integers_for_enums=False)
     return Contract("request", "1", "", "request", fields, "", "", timedelta(0), "refuse", 0, "{}", text, None)
 
 
@@ -136,10 +136,10 @@ def _write(table: Any, columns: dict[str, pa.Array], kept: pa.BooleanArray, answ
     names = [h.name for h in table.headers]
     changed = [columns[n].to_pylist() if n in columns else None for n in names]
     writers = [wire.writer(columns[n].type) if n in columns else None for n in names]
-    for at, (row, keep) in enumerate(zip(table.rows, kept.to_pylist())):
+    for at, (row, keep) in enumerate(zip(table.rows, kept.to_pylist(), strict=True)):
         if keep:
             values = answer.rows.add().values
-            for old, new, write in zip(row.values, changed, writers):
+            for old, new, write in zip(row.values, changed, writers, strict=True):
                 if write is None:
                     values.add().CopyFrom(old)
                 elif new[at] is None:

@@ -12,7 +12,7 @@ from transforms.detectors.tagger import TYPES
 from transforms.detectors.tagger_features import words
 
 HERE = Path(__file__).parent
-FILES = ("templates_talk.txt", "templates_record.txt", "templates_news.txt", "templates_prose.txt")
+FILES = ("templates_talk.txt", "templates_record.txt", "templates_news.txt", "templates_prose.txt", "templates_voices.txt")
 PLAIN = ("templates_none.txt", "templates_plain.txt")
 KIND = {"name": "PERSON_NAME", "first": "PERSON_NAME", "last": "PERSON_NAME", "title": "PERSON_NAME", "initial": "PERSON_NAME",
         "street": "STREET_ADDRESS", "address": "STREET_ADDRESS", "postcode": "STREET_ADDRESS", "pcity": "STREET_ADDRESS",

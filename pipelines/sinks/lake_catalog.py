@@ -34,7 +34,8 @@ def make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / CATALOG).exists() and {p.name for p in folder.iterdir()} - _OURS:
-            raise Misconfigured([_fault(folder, "holds other files and no tables", "give a folder that is new, empty or the output of a run")])
+            raise Misconfigured([_fault(folder, "holds other files and no tables",
+                                        "give a folder that is new, empty or the output of a run")])
         (folder / DATA).mkdir(exist_ok=True)
         (folder / RUNNING).mkdir(exist_ok=True)
         with locked(folder):
@@ -42,7 +43,8 @@ def make(folder: Path) -> None:
     except (FileExistsError, NotADirectoryError):
         raise Misconfigured([_fault(folder, "is not a folder", "give another path")]) from None
     except OSError as error:
-        raise Misconfigured([_fault(folder, f"cannot be written ({os.strerror(error.errno or 0)})", "give a folder that you may write")]) from None
+        raise Misconfigured([_fault(folder, f"cannot be written ({os.strerror(error.errno or 0)})",
+                                    "give a folder that you may write")]) from None
 
 
 @contextmanager
@@ -84,7 +86,8 @@ class Reader:
 
     def query(self, sql: str) -> pa.Table:
         """The answer of one SELECT. Raises duckdb.Error."""
-        return self.connection.execute(sql).to_arrow_table()
+        answer: pa.Table = self.connection.execute(sql).to_arrow_table()
+        return answer
 
     def close(self) -> None:
         self.connection.close()
@@ -97,9 +100,9 @@ def load_extensions(connection: "duckdb.DuckDBPyConnection") -> None:
     """
     for name in _EXTENSIONS:
         if not any(_load(connection, statement) for statement in _ways(name)):
+            wheel = f"duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}"
             raise Misconfigured([Fault(f"DuckDB extension {name}", "is not installed and could not be fetched",
-                                       f"pip install duckdb-extension-{name.replace('_', '-')}=={duckdb.__version__}, or run INSTALL {name} in DuckDB "
-                                       "where there is a network")])
+                                       f"pip install {wheel}, or run INSTALL {name} in DuckDB where there is a network")])
 
 
 def _ways(name: str) -> Iterator[str]:

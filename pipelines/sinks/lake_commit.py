@@ -110,10 +110,12 @@ def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: li
         at("added events")
         _add(connection, FAILURES_TABLE, failures)
         at("added failures")
-        reasons = dict(connection.execute("SELECT reason, count(*) FROM lake.failures WHERE run = ? GROUP BY ALL ORDER BY ALL", [request.run]).fetchall())
+        stored = _count(connection, touched) - before + deleted
+        reasons = dict(connection.execute("SELECT reason, count(*) FROM lake.failures WHERE run = ? GROUP BY ALL ORDER BY ALL",
+                                          [request.run]).fetchall())
         fates, expected = sums(tallies)
-        row = LedgerRow(request.run, request.job, request.contract, fates[READ], _count(connection, touched) - before + deleted, fates[REPEATED],
-                        sum(reasons.values()), 0, reasons, print_of_rows, request.started, clock(), request.days)
+        row = LedgerRow(request.run, request.job, request.contract, fates[READ], stored, fates[REPEATED], sum(reasons.values()), 0,
+                        reasons, print_of_rows, request.started, clock(), request.days)
         problem = _imbalance(row, sum(f.rows for f in events), sum(f.rows for f in failures), fates[REFUSED], dict(expected))
         if problem:
             raise Unbalanced(problem)
@@ -150,7 +152,8 @@ def fingerprint(connection: "duckdb.DuckDBPyConnection", paths: list[str], colum
 
 def _winner(connection: "duckdb.DuckDBPyConnection", request: Request, events: list[Written], touched: list[str]) -> str | None:
     """Why this run is lost to one that committed since it began, or None."""
-    since = connection.execute("SELECT run, partitions FROM lake.runs WHERE snapshot_id > ? AND balanced ORDER BY ended", [request.baseline]).fetchall()
+    since = connection.execute("SELECT run, partitions FROM lake.runs WHERE snapshot_id > ? AND balanced ORDER BY ended",
+                               [request.baseline]).fetchall()
     for run, partitions in since:
         both = sorted(set(json.loads(partitions)) & set(touched))
         if both:
@@ -187,7 +190,8 @@ def _imbalance(row: LedgerRow, written: int, sealed: int, refused: int, reasons:
         problems.append(f"refused: {row.refused:,} rows in the table, {refused:,} told by the stages (they differ in {named})")
     ended = row.stored + row.repeated + row.refused
     if row.read != ended:
-        problems.append(f"read: {row.read:,} rows at the source, {ended:,} ended ({row.stored:,} stored, {row.repeated:,} repeated, {row.refused:,} refused)")
+        problems.append(f"read: {row.read:,} rows at the source, {ended:,} ended "
+                        f"({row.stored:,} stored, {row.repeated:,} repeated, {row.refused:,} refused)")
     return "the books do not balance: " + "; ".join(problems) if problems else None
 
 

@@ -46,7 +46,7 @@ def conform(batch: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatc
     """
     schema = arrow_schema(columns)
     arrays = []
-    for column, field in zip(columns, schema):
+    for column, field in zip(columns, schema, strict=True):
         at = batch.schema.get_field_index(column.name)
         if at < 0:
             raise TypeError(f"a batch lacks the column {column.name}")
@@ -71,7 +71,7 @@ def by_day(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
         return
     order = np.argsort(days, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(days[order])) + 1):
-        part = batch.take(pa.array(rows))
+        part = batch.take(pa.array(rows, pa.int64()))
         yield part[DAY][0].as_py().isoformat(), part
 
 
@@ -79,14 +79,16 @@ def place(folder: str, run: str, table: str, day: str, batches: list[pa.RecordBa
     """Writes one file and answers where it is. Raises OSError."""
     key = hashlib.blake2b(digest_size=10)
     for batch in batches:
-        ends = batch.take(pa.array([0, batch.num_rows - 1])).select([n for n in (ORIGIN, "stage", "reason") if n in batch.schema.names])
-        key.update(repr((batch.num_rows, ends.to_pylist())).encode())
+        named = batch.select([name for name in (ORIGIN, "stage", "reason") if name in batch.schema.names])
+        ends = named.slice(0, 1).to_pylist() + named.slice(batch.num_rows - 1).to_pylist()
+        key.update(repr((batch.num_rows, ends)).encode())
     path = Path(folder) / DATA / "main" / table / (f"d={day}" if day else "") / f"{run}-{key.hexdigest()}.parquet"
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = pa.Table.from_batches(batches)
     part = path.with_suffix(".part")
     with open(part, "wb") as file:
-        pq.write_table(rows, file, compression="zstd", use_dictionary=_repetitive(rows), row_group_size=_GROUP_ROWS)
+        pq.write_table(rows, file, compression="zstd", row_group_size=_GROUP_ROWS,
+                       use_dictionary=_repetitive(rows))  # type: ignore[arg-type]
         file.flush()
         os.fsync(file.fileno())
     os.replace(part, path)
@@ -97,7 +99,8 @@ def place(folder: str, run: str, table: str, day: str, batches: list[pa.RecordBa
 def _repetitive(rows: pa.Table) -> list[str]:
     """The text columns with few distinct values: a dictionary of the others costs time and saves nothing."""
     sample = rows.slice(0, _SAMPLE)
-    return [f.name for f in rows.schema if pa.types.is_string(f.type) and pc.count_distinct(sample[f.name]).as_py() * 10 <= sample.num_rows]
+    return [field.name for field in rows.schema
+            if pa.types.is_string(field.type) and pc.count_distinct(sample[field.name]).as_py() * 10 <= sample.num_rows]
 
 
 def _sync(folder: Path) -> None:

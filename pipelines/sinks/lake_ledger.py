@@ -6,18 +6,19 @@ from typing import Any
 
 import duckdb
 
+from schemas.tables import RUNS
 from transforms.ledger import LedgerRow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_COLUMNS = ("run", "job", "contract", "read", "stored", "repeated", "refused", "late", "reasons", "fingerprint", "started", "ended", "balanced",
-            "partitions")
+_COLUMNS = tuple(column.name for column in RUNS)
 
 
 def record(connection: "duckdb.DuckDBPyConnection", row: LedgerRow, balanced: bool) -> None:
     """Inserts the row, in the transaction that is open or in one of its own."""
     values: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS if name != "balanced"}
     values |= {"reasons": json.dumps(row.reasons), "partitions": json.dumps(row.partitions), "balanced": balanced}
-    connection.execute(f"INSERT INTO lake.runs ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})", [values[name] for name in _COLUMNS])
+    places = ", ".join("?" * len(_COLUMNS))
+    connection.execute(f"INSERT INTO lake.runs ({', '.join(_COLUMNS)}) VALUES ({places})", [values[name] for name in _COLUMNS])
 
 
 def ledger(connection: "duckdb.DuckDBPyConnection", run: str) -> tuple[LedgerRow, bool] | None:
@@ -26,7 +27,7 @@ def ledger(connection: "duckdb.DuckDBPyConnection", run: str) -> tuple[LedgerRow
     found = connection.execute(f"SELECT {listed} FROM lake.runs WHERE run = ?", [run]).fetchone()
     if found is None:
         return None
-    row = dict(zip(_COLUMNS, found))
+    row = dict(zip(_COLUMNS, found, strict=True))
     balanced = bool(row.pop("balanced"))
     row |= {"reasons": json.loads(row["reasons"]), "partitions": tuple(json.loads(row["partitions"])),
             "started": _EPOCH + timedelta(microseconds=row["started"]), "ended": _EPOCH + timedelta(microseconds=row["ended"])}

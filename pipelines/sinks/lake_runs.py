@@ -59,7 +59,9 @@ def clean(connection: "duckdb.DuckDBPyConnection", folder: Path) -> int:
     known = _known(connection)
     root, now, removed = folder / DATA, time.time(), 0
     for path in root.rglob("*"):
-        if path.suffix not in (".parquet", ".part") or str(path.relative_to(root)) in known or any(path.name.startswith(f"{run}-") for run in living):
+        if path.suffix not in (".parquet", ".part") or str(path.relative_to(root)) in known:
+            continue
+        if any(path.name.startswith(f"{run}-") for run in living):
             continue
         if not path.name.startswith(_FOREIGN) or path.stat().st_mtime < now - _FOREIGN_SECONDS:
             path.unlink()
@@ -103,6 +105,8 @@ def _known(connection: "duckdb.DuckDBPyConnection") -> set[str]:
     return {path for (path,) in connection.execute("""
         WITH place AS (SELECT t.table_id, s.path || t.path AS folder
                        FROM __ducklake_metadata_lake.ducklake_table t JOIN __ducklake_metadata_lake.ducklake_schema s USING (schema_id))
-        SELECT folder || path FROM __ducklake_metadata_lake.ducklake_data_file JOIN place USING (table_id) WHERE path_is_relative
-        UNION ALL SELECT folder || path FROM __ducklake_metadata_lake.ducklake_delete_file JOIN place USING (table_id) WHERE path_is_relative
+        SELECT folder || path FROM __ducklake_metadata_lake.ducklake_data_file JOIN place USING (table_id)
+        WHERE path_is_relative
+        UNION ALL SELECT folder || path FROM __ducklake_metadata_lake.ducklake_delete_file JOIN place USING (table_id)
+        WHERE path_is_relative
         UNION ALL SELECT path FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion WHERE path_is_relative""").fetchall()}

@@ -52,8 +52,9 @@ def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Con
 def _present(connection: "duckdb.DuckDBPyConnection") -> dict[str, dict[str, tuple[str, bool]]]:
     """Column to (SQL type, nullable), by table."""
     tables: dict[str, dict[str, tuple[str, bool]]] = {}
-    for table, column, kind, nullable in connection.execute(
-            "SELECT table_name, column_name, data_type, is_nullable FROM duckdb_columns() WHERE database_name = 'lake' AND schema_name = 'main'").fetchall():
+    for table, column, kind, nullable in connection.execute("""
+            SELECT table_name, column_name, data_type, is_nullable FROM duckdb_columns()
+            WHERE database_name = 'lake' AND schema_name = 'main'""").fetchall():
         tables.setdefault(table, {})[column] = (kind, nullable)
     return tables
 
@@ -63,7 +64,8 @@ def _owner(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Cont
     owner = found[0].removeprefix(_OWNER) if found and found[0] else contract.name
     if owner == contract.name:
         return []
-    return [Fault(str(folder), f"holds the events of the contract {owner}, and one folder holds one contract's", f"give {contract.name} an --output of its own")]
+    return [Fault(str(folder), f"holds the events of the contract {owner}, and one folder holds one contract's",
+                  f"give {contract.name} an --output of its own")]
 
 
 def _typed(column: Column) -> str:

@@ -11,6 +11,7 @@ from typing import Literal
 import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints.decorators import no_annotations
 
 from pipelines.sources.avro_blocks import avro_blocks
 from pipelines.sources.broken import KEPT, Broken, Unreadable
@@ -76,6 +77,7 @@ class ReadFiles(beam.PTransform):
             raise ValueError(f"rows are cut at {KEPT:,} bytes")
         self.pieces = ranges(files)
 
+    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
     def expand(self, begin: beam.pvalue.PBegin) -> beam.pvalue.DoOutputsTuple:
         return (begin | "Ranges" >> beam.Create(self.pieces).with_output_types(Range) | beam.Reshuffle()
                 | "Read" >> beam.ParDo(_ReadFn()).with_outputs("refused", "tally", main="blocks"))

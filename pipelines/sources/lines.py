@@ -24,9 +24,11 @@ def first_line(file: BinaryIO, start: int, stop: int) -> int | None:
 
     A byte order mark at the very start belongs to no line.
     """
-    if start == 0:
+    if start <= len(BOM):
         file.seek(0)
-        return len(BOM) if file.read(len(BOM)) == BOM else 0
+        first = len(BOM) if file.read(len(BOM)) == BOM else 0
+        if start <= first:
+            return first if first < stop else None
     at = start - 1
     file.seek(at)
     while at < stop - 1:

@@ -105,7 +105,9 @@ def note(draw: Random, applicant: Person) -> str:
     elif kind == 2:
         told = sentence.format(card(draw))
     elif kind == 3:
-        told = sentence.format(person(draw).name)
+        told = sentence.format(" ".join(reversed(person(draw).name.split(", "))))
     else:
         told = sentence.format(_day(draw, 1946, 60))
-    return f"{text} {told}" if draw() < 0.6 else f"{told} {text}"
+    if draw() < 0.6:
+        return f"{text} {told}"
+    return f"{told} {text}" if told[-1] in ".)" else f"{told}\\n{text}"

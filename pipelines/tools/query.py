@@ -13,7 +13,8 @@ from pipelines.sinks.lake_catalog import Reader
 from schemas.errors import Fault, Misconfigured
 
 _SELECTS = ("SELECT", "EXPLAIN")  # to DuckDB, DESCRIBE, SHOW, SUMMARIZE, FROM and WITH are SELECTs too
-_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT")
+_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT",
+            "FLOAT", "DOUBLE", "DECIMAL")
 _WIDEST = 60
 _CONTROL = {c: f"\\x{c:02x}" for c in [*range(32), *range(127, 160)]}  # what a terminal would obey
 _ROWS = 10_000
@@ -21,32 +22,35 @@ _ROWS = 10_000
 
 def run(options: QueryOptions) -> int:
     """Prints the answer. Raises Misconfigured where the folder is not a lake or the SQL cannot be run."""
-    return answer(options.output, options.sql, options.format, sys.stdout)
-
-
-def answer(output: str, sql: str, form: str, out: TextIO) -> int:
-    """Writes the answer of one SELECT over the tables of a lake as "table", "csv" or "json" (one object a line).
-
-    Times are UTC. Raises Misconfigured as run() does, with DuckDB's own message.
-    """
-    reader = Reader(Path(output))
+    reader = Reader(Path(options.output))
     try:
-        asked = _relation(reader.connection, sql)
-        if form == "json":
-            for (line,) in _rows(asked.project(f"to_json({{{', '.join(map(_member, range(len(asked.columns)), asked.columns, asked.types))}}})")):
-                out.write(f"{line}\n")
-            return 0
-        texts = _rows(asked.project(", ".join(f"CAST(#{n + 1} AS VARCHAR)" for n in range(len(asked.columns)))))
-        if form == "csv":
-            csv.writer(out, lineterminator="\n").writerows([asked.columns])
-            csv.writer(out, lineterminator="\n").writerows(texts)
-        else:
-            _table(asked.columns, [str(t).split("(")[0] in _NUMBERS for t in asked.types], list(texts), out)
-    except duckdb.Error as error:
-        raise Misconfigured([Fault("SQL", str(error).strip(), "`show tables` names the tables and `describe events` the columns of one")]) from None
+        answer(reader, options.sql, options.format, sys.stdout)
     finally:
         reader.close()
     return 0
+
+
+def answer(reader: Reader, sql: str, form: str, out: TextIO) -> None:
+    """Writes the answer of one SELECT over the tables of a lake as "table", "csv" or "json" (one object a line).
+
+    Times are UTC. Raises Misconfigured with DuckDB's own message where the SQL cannot be run.
+    """
+    try:
+        asked = _relation(reader.connection, sql)
+        if form == "json":
+            members = ", ".join(map(_member, range(len(asked.columns)), asked.columns, asked.types))
+            out.writelines(f"{line}\n" for (line,) in _rows(asked.project(f"to_json({{{members}}})")))
+            return
+        texts = _rows(asked.project(", ".join(f"CAST(#{n + 1} AS VARCHAR)" for n in range(len(asked.columns)))))
+        if form == "csv":
+            lines = csv.writer(out, lineterminator="\n")
+            lines.writerow(asked.columns)
+            lines.writerows(texts)
+        else:
+            _table(asked.columns, [str(t).split("(")[0] in _NUMBERS for t in asked.types], list(texts), out)
+    except duckdb.Error as error:
+        raise Misconfigured([Fault("SQL", str(error).strip(),
+                                   "`show tables` names the tables and `describe events` the columns of one")]) from None
 
 
 def _relation(connection: "duckdb.DuckDBPyConnection", sql: str) -> "duckdb.DuckDBPyRelation":
@@ -76,8 +80,11 @@ def _member(position: int, name: str, kind: Any) -> str:
 def _table(names: Sequence[str], numeric: Sequence[bool], rows: list[tuple[str | None, ...]], out: TextIO) -> None:
     shown = [[_cell(text) for text in row] for row in [tuple(names), *rows]]
     widths = [max(len(row[n]) for row in shown) for n in range(len(names))]
-    lines = ["  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in zip(row, widths, numeric)).rstrip() for row in shown]
-    out.write("\n".join([lines[0], "  ".join("-" * width for width in widths), *lines[1:], f"({len(rows):,} row{'' if len(rows) == 1 else 's'})"]) + "\n")
+    lines = ["  ".join(text.rjust(width) if right else text.ljust(width) for text, width, right in zip(row, widths, numeric, strict=True))
+             for row in shown]
+    lines.insert(1, "  ".join("-" * width for width in widths))
+    lines.append(f"({len(rows):,} row{'' if len(rows) == 1 else 's'})")
+    out.writelines(f"{line.rstrip()}\n" for line in lines)
 
 
 def _cell(text: str | None) -> str:

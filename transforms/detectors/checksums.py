@@ -112,12 +112,12 @@ def aba(number: str) -> bool:
     """Weights 3, 7, 1 of a US routing number, and the ranges of its Federal Reserve districts."""
     district = int(number[:2])
     known = 1 <= district <= 12 or 21 <= district <= 32 or 61 <= district <= 72 or district == 80
-    return known and sum(int(c) * w for c, w in zip(number, (3, 7, 1) * 3)) % 10 == 0
+    return known and sum(int(c) * w for c, w in zip(number, (3, 7, 1) * 3, strict=True)) % 10 == 0
 
 
 def nhs(number: str) -> bool:
     """Modulus 11 of the NHS Data Dictionary; ten digits."""
-    rest = 11 - sum(int(c) * w for c, w in zip(number, range(10, 1, -1))) % 11
+    rest = 11 - sum(int(c) * w for c, w in zip(number[:9], range(10, 1, -1), strict=True)) % 11
     return rest % 11 == int(number[9]) and rest != 10
 
 
@@ -127,10 +127,11 @@ def vin(text: str) -> bool:
         zip(
             "ABCDEFGHJKLMNPRSTUVWXYZ0123456789",
             [1, 2, 3, 4, 5, 6, 7, 8, 1, 2, 3, 4, 5, 7, 9, 2, 3, 4, 5, 6, 7, 8, 9, *range(10)],
+            strict=True,
         )
     )
     weights = (8, 7, 6, 5, 4, 3, 2, 10, 0, 9, 8, 7, 6, 5, 4, 3, 2)
-    rest = sum(values[c] * w for c, w in zip(text.upper(), weights)) % 11
+    rest = sum(values[c] * w for c, w in zip(text.upper(), weights, strict=True)) % 11
     return text[8].upper() == ("X" if rest == 10 else str(rest))
 
 

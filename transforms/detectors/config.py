@@ -1,21 +1,20 @@
 """Reads a DLP InspectConfig into a Plan and says everything in it that is wrong or that cannot be done offline."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import re2
-from google.cloud.dlp_v2.types import CustomInfoType, ExclusionRule, InspectConfig
+from google.cloud.dlp_v2.types import CustomInfoType, InspectConfig
 
 from schemas.errors import Fault, Misconfigured
-from transforms.detectors.custom import Dictionary, DictionaryFinder, RegexFinder, SurrogateFinder
-from transforms.detectors.finder import Finder, PatternFinder, compile_regex
+from transforms.detectors import config_parts as parts
+from transforms.detectors.config_parts import Say
+from transforms.detectors.custom import DictionaryFinder, RegexFinder, SurrogateFinder
+from transforms.detectors.finder import Finder, PatternFinder
 from transforms.detectors.info_type import Likelihood
 from transforms.detectors.registry import INFO_TYPES
-from transforms.detectors.rules import ByDictionary, ByHotword, ByInfoTypes, ByRegex, Exclusion, HotwordRule, Window
-
-Say = Callable[[str, str, str], None]  # where, problem, remedy
+from transforms.detectors.rules import Exclusion, HotwordRule
 
 
 @dataclass
@@ -42,10 +41,10 @@ def read(config: InspectConfig) -> Plan:
     def say(where: str, problem: str, remedy: str) -> None:
         faults.append(Fault(f"inspectConfig.{where}", problem, remedy))
 
-    plan = Plan(least_of_all=Likelihood(config.min_likelihood or Likelihood.POSSIBLE))
+    plan = Plan(least_of_all=parts.read_likelihood(config.min_likelihood, Likelihood.POSSIBLE, "minLikelihood", say))
     _built_in(config, plan, say)
     _custom(config, plan, say)
-    names = {f.name for f in plan.finders}
+    names = {t.name for t in config.info_types} | {c.info_type.name for c in config.custom_info_types}
     if not config.info_types and not config.custom_info_types:
         say(
             "infoTypes",
@@ -60,31 +59,23 @@ def read(config: InspectConfig) -> Plan:
         )
     for position, least in enumerate(config.min_likelihood_per_info_type):
         where = f"minLikelihoodPerInfoType[{position}]"
-        _known([least.info_type.name], names, f"{where}.infoType", say)
+        parts.check_known([least.info_type.name], names, f"{where}.infoType", say)
         if not least.min_likelihood:
             say(f"{where}.minLikelihood", "is missing", "give a likelihood")
-        plan.least[least.info_type.name] = Likelihood(least.min_likelihood or Likelihood.POSSIBLE)
+        plan.least[least.info_type.name] = parts.read_likelihood(
+            least.min_likelihood, Likelihood.POSSIBLE, f"{where}.minLikelihood", say
+        )
     for position, rules in enumerate(config.rule_set):
         where = f"ruleSet[{position}]"
         types = [t.name for t in rules.info_types]
         if not types or not rules.rules:
             say(where, "needs infoTypes and rules", "give both or leave the set out")
-        _known(types, names, f"{where}.infoTypes", say)
+        parts.check_known(types, names, f"{where}.infoTypes", say)
         for number, rule in enumerate(rules.rules):
             _rule(rule, types, names, plan, f"{where}.rules[{number}]", say)
     if faults:
         raise Misconfigured(faults)
     return plan
-
-
-def _known(names: Iterable[str], known: set[str], where: str, say: Say) -> None:
-    for name in names:
-        if name not in known:
-            say(
-                where,
-                f"{name or 'an empty name'} is not among the infoTypes of this config",
-                "add it to infoTypes or customInfoTypes",
-            )
 
 
 def _built_in(config: InspectConfig, plan: Plan, say: Say) -> None:
@@ -120,21 +111,18 @@ def _custom(config: InspectConfig, plan: Plan, say: Say) -> None:
             plan.hidden.add(name)
         for number, rule in enumerate(custom.detection_rules):
             at = f"{where}.detectionRules[{number}].hotwordRule"
-            hotword = _hotword(rule.hotword_rule, at, say)
+            hotword = parts.read_hotword(rule.hotword_rule, at, say)
             if hotword:
                 plan.hotwords.setdefault(name, []).append(hotword)
 
 
 def _finder(custom: CustomInfoType, name: str, where: str, say: Say) -> Finder | None:
     kind = CustomInfoType.pb(custom).WhichOneof("type")
-    likelihood = Likelihood(custom.likelihood or Likelihood.VERY_LIKELY)
+    likelihood = parts.read_likelihood(custom.likelihood, Likelihood.VERY_LIKELY, f"{where}.likelihood", say)
     if kind == "regex":
-        regex = _regex(custom.regex, f"{where}.regex", say)
-        if (
-            regex is not None
-            and len(custom.regex.group_indexes) > 3
-            or regex is not None
-            and any(not 0 <= g <= regex.groups for g in custom.regex.group_indexes)
+        regex = parts.read_regex(custom.regex, f"{where}.regex", say)
+        if (regex is not None and len(custom.regex.group_indexes) > 3) or (
+            regex is not None and any(not 0 <= g <= regex.groups for g in custom.regex.group_indexes)
         ):
             say(
                 f"{where}.regex.groupIndexes",
@@ -148,7 +136,7 @@ def _finder(custom: CustomInfoType, name: str, where: str, say: Say) -> Finder |
             else None
         )
     if kind == "dictionary":
-        words = _phrases(custom.dictionary, f"{where}.dictionary", say)
+        words = parts.read_phrases(custom.dictionary, f"{where}.dictionary", say)
         return DictionaryFinder(name, words, likelihood) if words else None
     if kind == "surrogate_type":
         if custom.detection_rules:
@@ -167,111 +155,17 @@ def _finder(custom: CustomInfoType, name: str, where: str, say: Say) -> Finder |
     return None
 
 
-def _regex(regex: CustomInfoType.Regex, where: str, say: Say) -> Any:
-    """The compiled pattern, or None after a fault."""
-    if not regex.pattern:
-        say(f"{where}.pattern", "is empty", "give a pattern")
-        return None
-    try:
-        return compile_regex(regex.pattern)
-    except re2.error:
-        say(
-            f"{where}.pattern",
-            "is no pattern that RE2 takes",
-            "see https://github.com/google/re2/wiki/Syntax: no look-around, no back references, repeats up to 1000",
-        )
-    return None
-
-
-def _phrases(dictionary: CustomInfoType.Dictionary, where: str, say: Say) -> Sequence[str]:
-    if CustomInfoType.Dictionary.pb(dictionary).WhichOneof("source") != "word_list":
-        say(
-            where,
-            "holds no wordList; a file in Cloud Storage has no offline form",
-            "write the words into wordList, or use --engine=dlp",
-        )
-        return ()
-    words = list(dictionary.word_list.words)
-    if not words or any(sum(c.isalnum() and c <= "\uffff" for c in word) < 2 for word in words):
-        say(
-            f"{where}.wordList",
-            "needs words of at least two letters or digits each",
-            "correct or remove the short ones",
-        )
-        return ()
-    return words
-
-
-def _window(regex: CustomInfoType.Regex, proximity: Any, where: str, say: Say) -> Window | None:
-    compiled = _regex(regex, f"{where}.hotwordRegex", say)
-    before, after = proximity.window_before, proximity.window_after
-    if before < 0 or after < 0 or not 0 < before + after <= 1000:
-        say(
-            f"{where}.proximity",
-            "is not between 1 and 1000 characters in all",
-            "give windowBefore, windowAfter or both",
-        )
-        return None
-    return Window(compiled, before, after) if compiled is not None else None
-
-
-def _hotword(rule: CustomInfoType.DetectionRule.HotwordRule, where: str, say: Say) -> HotwordRule | None:
-    window = _window(rule.hotword_regex, rule.proximity, where, say)
-    adjustment = rule.likelihood_adjustment
-    kind = type(adjustment).pb(adjustment).WhichOneof("adjustment")
-    if kind == "fixed_likelihood" and adjustment.fixed_likelihood:
-        return HotwordRule(window, Likelihood(adjustment.fixed_likelihood), 0) if window else None
-    if kind == "relative_likelihood" and -4 <= adjustment.relative_likelihood <= 4:
-        return HotwordRule(window, None, adjustment.relative_likelihood) if window else None
-    say(
-        f"{where}.likelihoodAdjustment",
-        "is missing or out of range",
-        "give fixedLikelihood, or relativeLikelihood between -4 and 4",
-    )
-    return None
-
-
 def _rule(rule: Any, types: Sequence[str], names: set[str], plan: Plan, where: str, say: Say) -> None:
     kind = type(rule).pb(rule).WhichOneof("type")
     if kind == "hotword_rule":
-        hotword = _hotword(rule.hotword_rule, f"{where}.hotwordRule", say)
+        hotword = parts.read_hotword(rule.hotword_rule, f"{where}.hotwordRule", say)
         if hotword:
             for name in types:
                 plan.hotwords.setdefault(name, []).append(hotword)
     elif kind == "exclusion_rule":
-        exclusion = _exclusion(rule.exclusion_rule, names, f"{where}.exclusionRule", say)
+        exclusion = parts.read_exclusion(rule.exclusion_rule, names, f"{where}.exclusionRule", say)
         if exclusion:
             for name in types:
                 plan.exclusions.setdefault(name, []).append(exclusion)
     else:
         say(where, "is neither a hotwordRule nor an exclusionRule", "use one of them, or --engine=dlp")
-
-
-def _exclusion(rule: ExclusionRule, names: set[str], where: str, say: Say) -> Exclusion | None:
-    kind = ExclusionRule.pb(rule).WhichOneof("type")
-    if kind == "exclude_by_hotword":
-        window = _window(
-            rule.exclude_by_hotword.hotword_regex, rule.exclude_by_hotword.proximity, f"{where}.excludeByHotword", say
-        )
-        return ByHotword(window) if window else None
-    if kind not in ("dictionary", "regex", "exclude_info_types"):
-        say(where, "needs dictionary, regex, excludeInfoTypes or excludeByHotword", "use one of them, or --engine=dlp")
-        return None
-    matching = int(rule.matching_type)
-    if matching not in (1, 2, 3):
-        say(
-            f"{where}.matchingType",
-            "is missing or made for images",
-            "give MATCHING_TYPE_FULL_MATCH, _PARTIAL_MATCH or _INVERSE_MATCH",
-        )
-    if kind == "regex":
-        regex = _regex(rule.regex, f"{where}.regex", say)
-        return ByRegex(regex, matching) if regex is not None else None
-    if kind == "dictionary":
-        words = _phrases(rule.dictionary, f"{where}.dictionary", say)
-        return ByDictionary(Dictionary(words), matching) if words else None
-    excluded = [t.name for t in rule.exclude_info_types.info_types]
-    if not excluded:
-        say(f"{where}.excludeInfoTypes.infoTypes", "is empty", "name the infoTypes whose findings exclude")
-    _known(excluded, names, f"{where}.excludeInfoTypes", say)
-    return ByInfoTypes(frozenset(excluded), matching)

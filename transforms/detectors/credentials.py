@@ -52,19 +52,6 @@ ENCRYPTION_KEY = InfoType(
     ),
     screen=r"PRIVATE KEY-----",
 )
-PASSWORD = InfoType(
-    "PASSWORD",
-    (
-        Pattern(
-            r"(?i)\b(?:password|passwd|pwd|passcode|passphrase|passwort|contraseña|mot de passe)\s*(?:[:=]|"
-            r"is:?\s)\s*[\"'“]?([^\s\"'”,;]{4,64})",
-            Likelihood.LIKELY,
-            check=lambda v: v.lower() not in _NOT_PASSWORDS,
-        ),
-        Pattern(r"\b[a-z][a-z0-9+.\-]*://[^\s:/@]+:([^\s:/@]{3,})@", Likelihood.LIKELY),
-    ),
-    screen=r"(?i:passw|pwd|passcode|passphrase|contraseña|mot de passe)|://[^\s:/@]+:[^\s:/@]+@",
-)
 # "my password is not working"
 _NOT_PASSWORDS = {
     "not",
@@ -98,5 +85,17 @@ _NOT_PASSWORDS = {
     "true",
     "false",
 }
-
+PASSWORD = InfoType(
+    "PASSWORD",
+    (
+        Pattern(
+            r"(?i)\b(?:password|passwd|pwd|passcode|passphrase|passwort|contraseña|mot de passe)\s*(?:[:=]|"
+            r"is:?\s)\s*[\"'“]?([^\s\"'”,;]{4,64})",
+            Likelihood.LIKELY,
+            check=lambda v: v.lower() not in _NOT_PASSWORDS,
+        ),
+        Pattern(r"\b[a-z][a-z0-9+.\-]*://[^\s:/@]+:([^\s:/@]{3,})@", Likelihood.LIKELY),
+    ),
+    screen=r"(?i:passw|pwd|passcode|passphrase|contraseña|mot de passe)|://[^\s:/@]+:[^\s:/@]+@",
+)
 INFO_TYPES = (GCP_API_KEY, AWS_CREDENTIALS, JSON_WEB_TOKEN, AUTH_TOKEN, BASIC_AUTH_HEADER, ENCRYPTION_KEY, PASSWORD)

@@ -33,6 +33,7 @@ def _itin(value: str) -> bool:
 
 
 _SSN = Hotword(r"\b(?:ssn|ss#|social|soc\.? ?sec|social[\- ]security)(?:\b|[# :])", before=60, after=20)
+_CALLED = Hotword(r"\b(?:phone|tel|mobile|cell|fax|call|dial|reach)\b", Likelihood.UNLIKELY, before=40, lowers=True)
 US_SOCIAL_SECURITY_NUMBER = InfoType(
     "US_SOCIAL_SECURITY_NUMBER",
     (
@@ -48,7 +49,7 @@ US_SOCIAL_SECURITY_NUMBER = InfoType(
             Likelihood.POSSIBLE,
             Strength.LOOSE,
             ssn,
-            hotwords=(_SSN,),
+            hotwords=(_SSN, _CALLED),
         ),
         Pattern(rf"{_LEFT}(\d{{9}}){_RIGHT}", Likelihood.VERY_UNLIKELY, Strength.LOOSE, ssn, hotwords=(_SSN,)),
     ),

@@ -12,6 +12,7 @@ from transforms.detectors.config import Plan, read
 from transforms.detectors.finder import Search, searcher
 from transforms.detectors.info_type import Finding, Hit, Likelihood, Strength
 from transforms.detectors.overlaps import resolve
+from transforms.detectors.rules import Others
 from transforms.detectors.text import Text
 
 __all__ = ["Finding", "Inspector", "Likelihood", "Tagger"]
@@ -93,12 +94,11 @@ class Inspector:
         Arrow's RE2 screens the column; Python sees only the rows that may hold something, or all of them when there is
         a tagger to ask.
         """
-        rows = pc.indices_nonzero(values.is_valid() if self._tagged else self._screened(values)).to_pylist()
-        texts = values.take(pa.array(rows, pa.int64())).to_pylist()
+        rows, texts = _taken(values, values.is_valid() if self._tagged else self._screened(values))
         tagged: Sequence[Sequence[Tagged]] = (
             self._tagger.find(texts) if self._tagger and self._tagged else [()] * len(texts)
         )
-        found = ((row, self._findings(Text(text), spans)) for row, text, spans in zip(rows, texts, tagged))
+        found = ((row, self._findings(Text(text), spans)) for row, text, spans in zip(rows, texts, tagged, strict=True))
         return [(row, findings) for row, findings in found if findings]
 
     def whole(self, values: pa.StringArray) -> pa.BooleanArray:
@@ -107,9 +107,8 @@ class Inspector:
         The tagger has no vote here: an id is no prose.
         """
         trimmed = pc.utf8_trim_whitespace(values)
-        rows = pc.indices_nonzero(self._screened(trimmed)).to_pylist()
-        texts = trimmed.take(pa.array(rows, pa.int64())).to_pylist()
-        hits = [row for row, text in zip(rows, texts) if self._is_one(text)]
+        rows, texts = _taken(trimmed, self._screened(trimmed))
+        hits = [row for row, text in zip(rows, texts, strict=True) if self._is_one(text)]
         return pc.is_in(pa.array(range(len(values)), pa.int64()), value_set=pa.array(hits, pa.int64()))
 
     def _is_one(self, value: str) -> bool:
@@ -118,10 +117,11 @@ class Inspector:
         return any(h.start == 0 and h.end == len(value) for h in hits)
 
     def _screened(self, values: pa.StringArray) -> pa.BooleanArray:
-        mask = pc.match_substring_regex(values, self._screens[0])
+        mask: Any = pc.match_substring_regex(values, self._screens[0])
         for screen in self._screens[1:]:
             mask = pc.or_(mask, pc.match_substring_regex(values, screen))
-        return pc.fill_null(mask, False)
+        filled: pa.BooleanArray = pc.fill_null(mask, False)
+        return filled
 
     def _findings(self, text: Text, tagged: Sequence[Tagged]) -> list[Finding]:
         hits = list(self._hits(text))
@@ -149,8 +149,16 @@ class Inspector:
                 hits[position] = hit
         hits = [h for h in hits if h.likelihood >= (least or plan.least.get(h.info_type, plan.least_of_all))]
         if plan.exclusions:
-            hits = [h for h in hits if not any(e.drops(h, text, hits) for e in plan.exclusions.get(h.info_type, ()))]
+            others = Others(hits)
+            hits = [h for h in hits if not any(e.drops(h, text, others) for e in plan.exclusions.get(h.info_type, ()))]
         return [h for h in hits if h.info_type not in plan.hidden] if plan.hidden else hits
+
+
+def _taken(values: pa.StringArray, mask: pa.BooleanArray) -> tuple[list[int], list[str]]:
+    """The rows that the mask marks, and their values."""
+    rows: Any = pc.indices_nonzero(mask)
+    texts: Any = values.take(rows).to_pylist()
+    return rows.to_pylist(), texts
 
 
 def _matches(searches: Sequence[Search], text: Text) -> bool:

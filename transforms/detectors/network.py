@@ -17,7 +17,7 @@ def _v6(value: str) -> bool:
     except ipaddress.AddressValueError:
         return False
     # "::" and "a::b" are more often code or prose than addresses
-    return sum(c.isdigit() for c in value) > 0 and sum(c.isalnum() for c in value) >= 3 or value == "::1"
+    return (sum(c.isdigit() for c in value) > 0 and sum(c.isalnum() for c in value) >= 3) or value == "::1"
 
 
 def _local(value: str) -> bool:

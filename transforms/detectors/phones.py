@@ -25,15 +25,23 @@ _EXTENSION = r"(?:[ ,]{0,2}(?i:x|ext\.?|extension|poste|anexo)[ .:]{0,2}\d{1,6})
 _WORDS = (
     r"\b(?:phone|telephone|tele?|tel[eé]fono?|mobile?|cell(?:phone)?|fax|call(?:ed|ing)?|dial(?:ed)?|ring|contact|"
     r"reach|whats ?app|sms|text|"
-    r"voicemail|landline|handy|gsm|hotline|helpline|telefon)\b"
+    r"voicemail|landline|handy|gsm|hotline|helpline|telefon|answer(?:s|ed|ing)?|reached|reachable|available (?:at|"
+    r"on)|leave a message)\b"
 )
-_NEAR = Hotword(_WORDS, before=40)
+# "my new number is", "T:" at the start of a line
+_NUMBER = (
+    r"|\b(?:my|our|his|her|their|your|new|old|this|the following|following) (?:new |old |other )?(?:number|"
+    r"no\.?|nr\.?)(?: is|:| to)?[ :]*$"
+)
+_LETTER = r"|(?:^|\n)[ \t]*(?:ph|mob|t|p|m|f)[.:] ?$"
+_NEAR = Hotword(_WORDS + _NUMBER + _LETTER, before=60)
 _AFTER = Hotword(r"^[ ,(\-]{0,3}(?:office|fax|home|work|mobile|cell|direct|landline|phone|tel)\b", before=0, after=14)
-_CLOSE = Hotword(_WORDS, before=24)
+_CLOSE = Hotword(_WORDS + _NUMBER + _LETTER, before=24)
 _REFERENCE = Hotword(
     r"(?:order|invoice|ticket|case|reference|ref|account|acct|card|iban|transaction|tracking|sku|item|serial|"
     r"passport|licen[cs]e|"
-    r"version|zip|postcode|policy|claim|member|customer|id)(?: ?(?:no|nr|num|number|id|code))?[ .:#=]{0,4}(?:is )?$",
+    r"version|zip|postcode|policy|claim|member|customer|id|apt|apartment|suite|unit|room|flat|page|line)\.?(?: "
+    r"?(?:no|nr|num|number|id|code))?[ .:#=]{0,4}(?:is )?$",
     Likelihood.UNLIKELY,
     before=28,
     lowers=True,
@@ -64,6 +72,21 @@ def _grouped(value: str) -> bool:
     return _free(value) and _SIX_TO_TWELVE.match(value) is not None
 
 
+def _shaped(value: str) -> bool:
+    """Groups as only telephone numbers have them: not thousands, not years, not a list of equal parts (but four pairs)."""
+    groups = re.findall(r"\d+", value)
+    sizes = [len(g) for g in groups]
+    if (
+        not _free(value)
+        or not 8 <= sum(sizes) <= 11
+        or any(s == 4 and g[:2] in ("19", "20") for s, g in zip(sizes, groups, strict=True))
+    ):
+        return False
+    if len(set(sizes)) == 1:
+        return sizes == [2, 2, 2, 2] and "-" in value
+    return not all(s == 3 for s in sizes[1:])
+
+
 def _bracketed(value: str) -> bool:
     return _SEVEN_TO_TWELVE.match(value) is not None
 
@@ -77,6 +100,7 @@ def _bare(value: str) -> bool:
 
 
 _PLAIN = (_CLOSE, _AFTER, _REFERENCE)
+_GROUPED = (_NEAR, _AFTER, _REFERENCE)
 PHONE_NUMBER = InfoType(
     "PHONE_NUMBER",
     (
@@ -100,7 +124,7 @@ PHONE_NUMBER = InfoType(
             rf"\d{{3}}{_SEP})\d{{3}}{_SEP}\d{{4}}{_EXTENSION}){_RIGHT}",
             Likelihood.POSSIBLE,
             Strength.LOOSE,
-            hotwords=(_NEAR, _AFTER, _REFERENCE),
+            hotwords=_GROUPED,
         ),
         Pattern(
             rf"{_LEFT}(00[1-9](?:{_SEP}?\d){{7,13}}{_EXTENSION}){_RIGHT}",
@@ -114,21 +138,36 @@ PHONE_NUMBER = InfoType(
             Likelihood.POSSIBLE,
             Strength.LOOSE,
             _bracketed,
-            hotwords=(_NEAR, _AFTER, _REFERENCE),
+            hotwords=_GROUPED,
         ),
         Pattern(
             rf"{_LEFT}(0\d{{1,4}}(?:{_SEP}|/ ?)\d{{2,8}}(?:{_SEP}\d{{2,4}}){{0,4}}){_RIGHT}",
             Likelihood.POSSIBLE,
             Strength.LOOSE,
             _trunk,
-            hotwords=(_NEAR, _AFTER, _REFERENCE),
+            hotwords=_GROUPED,
         ),
         Pattern(
             rf"{_LEFT}(\d{{2,5}}(?:{_SEP}\d{{2,6}}){{1,4}}{_EXTENSION}){_RIGHT}",
             Likelihood.UNLIKELY,
             Strength.LOOSE,
             _grouped,
-            hotwords=_PLAIN,
+            hotwords=_GROUPED,
+        ),
+        Pattern(
+            rf"{_LEFT}(\d{{2,4}}(?:(?: \d{{2,4}}){{2,3}}|(?:-\d{{2,4}}){{2,3}})){_RIGHT}",
+            Likelihood.POSSIBLE,
+            Strength.LOOSE,
+            _shaped,
+            hotwords=_GROUPED,
+        ),
+        # a line of its own in an address block or a signature
+        Pattern(
+            rf"(?:\n[ \t]*(\d{{2,5}}(?:{_SEP}\d{{2,6}}){{1,4}}{_EXTENSION}))[ \t]*(?:$|[\n,;])",
+            Likelihood.POSSIBLE,
+            Strength.LOOSE,
+            _grouped,
+            hotwords=(_REFERENCE,),
         ),
         Pattern(
             rf"{_LEFT}(\d{{7,15}}{_EXTENSION}){_RIGHT}",

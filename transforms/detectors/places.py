@@ -88,7 +88,7 @@ STREET_ADDRESS = InfoType(
             Likelihood.LIKELY,
         ),
         Pattern(
-            rf"(?i)\b((?:p\.? ?o\.? ?box|postfach|apartado|casilla|psc|box) #?\d{{1,7}}(?:, ?box \d+)?)\b",
+            r"(?i)\b((?:p\.? ?o\.? ?box|postfach|apartado|casilla|psc|box) #?\d{1,7}(?:, ?box \d+)?)\b",
             Likelihood.LIKELY,
             Strength.LOOSE,
         ),

@@ -4,6 +4,7 @@ https://cloud.google.com/sensitive-data-protection/docs/reference/rest/v2/Inspec
 Hotword rules come first, in their order; exclusions see the hits that reached the least likelihood.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -46,10 +47,27 @@ class HotwordRule:
         return hit._replace(likelihood=level)
 
 
-class Exclusion(Protocol):
-    """True for a hit that must go. others: all hits of the text."""
+class Others:
+    """The hits of a text, to be asked about many times: a long text may hold thousands."""
 
-    def drops(self, hit: Hit, text: Text, others: Sequence[Hit]) -> bool: ...
+    def __init__(self, hits: Sequence[Hit]) -> None:
+        self._starts: dict[str, list[int]] = {}
+        self._ends: dict[str, list[int]] = {}
+        for hit in sorted(hits):
+            self._starts.setdefault(hit.info_type, []).append(hit.start)
+            ends = self._ends.setdefault(hit.info_type, [])
+            ends.append(max(hit.end, ends[-1] if ends else 0))
+
+    def furthest(self, name: str, before: int) -> int:
+        """The furthest end of the hits of an infoType that start before this position; 0 for none."""
+        count = bisect_left(self._starts.get(name, []), before)
+        return self._ends[name][count - 1] if count else 0
+
+
+class Exclusion(Protocol):
+    """True for a hit that must go."""
+
+    def drops(self, hit: Hit, text: Text, others: Others) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -58,7 +76,7 @@ class ByHotword:
 
     window: Window
 
-    def drops(self, hit: Hit, text: Text, others: Sequence[Hit]) -> bool:
+    def drops(self, hit: Hit, text: Text, others: Others) -> bool:
         return self.window.holds(hit, text)
 
 
@@ -69,7 +87,7 @@ class ByRegex:
     regex: Any
     matching: int
 
-    def drops(self, hit: Hit, text: Text, others: Sequence[Hit]) -> bool:
+    def drops(self, hit: Hit, text: Text, others: Others) -> bool:
         value = text.text[hit.start : hit.end].encode("utf-8", "surrogatepass")
         if self.matching == FULL:
             return self.regex.fullmatch(value) is not None
@@ -83,7 +101,7 @@ class ByDictionary:
     dictionary: Dictionary
     matching: int
 
-    def drops(self, hit: Hit, text: Text, others: Sequence[Hit]) -> bool:
+    def drops(self, hit: Hit, text: Text, others: Others) -> bool:
         value = text.text[hit.start : hit.end]
         spans = self.dictionary.spans(value)
         if self.matching != FULL:
@@ -96,13 +114,17 @@ class ByDictionary:
 
 @dataclass(frozen=True)
 class ByInfoTypes:
-    """FULL: the hit lies inside a hit of one of these infoTypes; PARTIAL: they overlap; INVERSE: it overlaps none."""
+    """FULL: the hit lies inside a hit of one of these infoTypes; PARTIAL: they overlap; INVERSE: it overlaps none.
+
+    No hit is dropped for its own infoType's sake.
+    """
 
     names: frozenset[str]
     matching: int
 
-    def drops(self, hit: Hit, text: Text, others: Sequence[Hit]) -> bool:
-        named = [o for o in others if o.info_type in self.names and o is not hit]
+    def drops(self, hit: Hit, text: Text, others: Others) -> bool:
+        if hit.info_type in self.names:
+            return False
         if self.matching == FULL:
-            return any(o.start <= hit.start and hit.end <= o.end for o in named)
-        return any(o.start < hit.end and hit.start < o.end for o in named) == (self.matching == PARTIAL)
+            return any(others.furthest(name, hit.start + 1) >= hit.end for name in self.names)
+        return any(others.furthest(name, hit.end) > hit.start for name in self.names) == (self.matching == PARTIAL)

@@ -7,7 +7,9 @@ It is made for prose. Machine logs are not prose: user agents look like names, s
 """
 
 import io
+import math
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ TYPES = ("PERSON_NAME", "STREET_ADDRESS", "LOCATION", "ORGANIZATION_NAME", "DATE
 LABELS = 2 * len(TYPES) + 1  # 0: outside; 2t+1: first word of type t; 2t+2: further word of type t
 PIECE = 200  # longest chain, in words; a longer text is cut so that one huge text does not stretch the whole batch
 KNOWN_WORDS = 40_000  # words kept between batches: about 400 bytes each
-SCREEN = 9.0  # a text whose every word stays this far below "outside" (log odds, words alone) is not looked at again
+SCREEN = 1.0  # a text whose words, each read alone, all stay this far (log odds) below "part of a finding" is left
 BUCKETS = 1 << 21
 
 Floats = npt.NDArray[np.float32]
@@ -51,12 +53,12 @@ class Tagger:
             keys = np.cumsum(stored["keys"], dtype=np.uint32)
             scaled = stored["weights"].reshape(LABELS, -1).T * stored["scales"].astype(np.float32)[:, None]
             transitions = stored["transitions"].astype(np.float32)
+            self._bias = float(stored["bias"]) + bias
         self._keys = np.concatenate([np.zeros(1, np.uint32), keys])
         self._weights: Floats = np.concatenate([np.zeros((1, LABELS), np.float32), scaled.astype(np.float32)])
         self._row_of = np.zeros(BUCKETS, np.int32)
         self._row_of[keys % BUCKETS] = np.arange(1, len(keys) + 1)
         self._transitions: Floats = np.exp(np.maximum(transitions - transitions.max(), -20.0))
-        self._bias = bias
         self._forget()
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
@@ -99,53 +101,59 @@ class Tagger:
     def _find(self, texts: Sequence[str]) -> list[list[Span]]:
         if sum(map(len, self._ids.values())) > KNOWN_WORDS:
             self._forget()
-        chances = self._chances([self._numbers(text) for text in texts])
-        return [self._spans(text, chance) if chance is not None else [] for text, chance in zip(texts, chances)]
-
-    def _chances(self, numbers: list[list[int]]) -> list[Floats | None]:
-        """Per text the probabilities [words, LABELS], or None where the screen says that there is nothing to find."""
-        chances: list[Floats | None] = [None] * len(numbers)
-        flat, starts = _padded(numbers)
-        alone = self._shares[REACH].take(flat[REACH:-REACH], 0)
-        for at, offset in enumerate(OFFSETS):
-            if offset:
-                alone += self._shares[at].take(flat[REACH + offset:len(flat) - REACH + offset], 0)
-        near = np.concatenate([[0], np.cumsum(alone[:, 1:].max(1) + self._bias > alone[:, 0] - SCREEN)])
-        hot = [i for i, one in enumerate(numbers) if one and near[starts[i] + len(one)] > near[starts[i]]]
+        found: list[list[Span]] = [[] for _ in texts]
+        numbers = [self._numbers(text) for text in texts]
+        scores, hot = self._scores(numbers)
         if not hot:
-            return chances
-        flat, starts = _padded([numbers[i] for i in hot])
+            return found
+        lengths = [len(numbers[i]) for i in hot]
+        starts = [0, *accumulate(lengths)]
+        pieces = [(start + cut, min(PIECE, length - cut)) for start, length in zip(starts, lengths) for cut in range(0, length, PIECE)]
+        chances = marginals(scores, self._transitions, pieces)
+        inside = 1.0 - chances[:, 0]
+        firsts, further = chances[:, 1::2], chances[:, 2::2]
+        kinds = (firsts + further).argmax(1)
+        begins = np.take_along_axis(firsts > further, kinds[:, None], 1)[:, 0]
+        part = np.nonzero(inside > 1.0 / (1.0 + math.exp(self._bias)))[0]
+        borders = part.searchsorted(starts).tolist()
+        listed = list(zip(part.tolist(), kinds[part].tolist(), begins[part].tolist(), inside[part].tolist()))
+        for i, start, low, high in zip(hot, starts, borders, borders[1:]):
+            if low < high:
+                found[i] = _spans(texts[i], [(at - start, *rest) for at, *rest in listed[low:high]])
+        return found
+
+    def _scores(self, numbers: list[list[int]]) -> tuple[Floats, list[int]]:
+        """Scores of the words of the texts that pass the screen, text after text; and which texts those are."""
+        flat, starts = _padded(numbers)
         scores = self._shares[REACH].take(flat[REACH:-REACH], 0)
         for at, offset in enumerate(OFFSETS):
             if offset:
                 scores += self._shares[at].take(flat[REACH + offset:len(flat) - REACH + offset], 0)
+        near = np.concatenate([[0], np.cumsum(scores[:, 1:].max(1) + self._bias > scores[:, 0] - SCREEN)])
+        hot = [i for i, one in enumerate(numbers) if near[starts[i] + len(one)] > near[starts[i]]]
+        if not hot:
+            return scores[:0], hot
+        rows = np.concatenate([np.arange(starts[i], starts[i] + len(numbers[i])) for i in hot])
+        scores = scores.take(rows, 0)
         word_keys, class_keys = self._keys_of_word.take(flat, 1)
         for number in range(len(TOGETHER)):
-            scores += self._weights.take(self._rows(together(word_keys, class_keys, number)), 0)
-        pieces = [(start + cut, min(PIECE, len(numbers[i]) - cut), i) for start, i in zip(starts, hot)
-                  for cut in range(0, len(numbers[i]), PIECE)]
-        for (_, _, i), piece in zip(pieces, marginals(scores, self._transitions, [p[:2] for p in pieces])):
-            earlier = chances[i]
-            chances[i] = piece if earlier is None else np.concatenate([earlier, piece])
-        return chances
+            scores += self._weights.take(self._rows(together(word_keys, class_keys, number).take(rows)), 0)
+        return scores, hot
 
-    def _spans(self, text: str, chances: Floats) -> list[Span]:
-        inside = 1.0 - chances[:, 0]
-        floor = 1.0 / (1.0 + np.exp(self._bias))
-        if not (inside > floor).any():
-            return []
-        best = chances[:, 1::2] + chances[:, 2::2]
-        kinds = best.argmax(1).tolist()
-        firsts = (chances[:, 1::2] > chances[:, 2::2])[np.arange(len(kinds)), kinds].tolist()
-        runs: list[list[int]] = []
-        for at in np.nonzero(inside > floor)[0].tolist():
-            if runs and runs[-1][1] == at and runs[-1][2] == kinds[at] and not firsts[at]:
-                runs[-1][1] = at + 1
-            else:
-                runs.append([at, at + 1, kinds[at]])
-        places = [match.span() for match in words(text).finditer(text)]
-        spans = [Span(places[a][0], places[b - 1][1], TYPES[kind], round(float(inside[a:b].mean()), 3)) for a, b, kind in runs]
-        return [span for span in spans if any(c.isalnum() for c in text[span.start:span.end])]
+
+def _spans(text: str, parts: list[tuple[int, int, bool, float]]) -> list[Span]:
+    """Joins words that are part of a finding, (number of the word, type, begins a finding, probability), to findings."""
+    runs: list[list[tuple[int, int, bool, float]]] = []
+    for part in parts:
+        at, kind, begins, _ = part
+        if runs and not begins and runs[-1][-1][:2] == (at - 1, kind):
+            runs[-1].append(part)
+        else:
+            runs.append([part])
+    places = [match.span() for match in words(text).finditer(text)]
+    spans = [Span(places[run[0][0]][0], places[run[-1][0]][1], TYPES[run[0][1]], round(sum(p for *_, p in run) / len(run), 3))
+             for run in runs]
+    return [span for span in spans if any(c.isalnum() for c in text[span.start:span.end])]
 
 
 def _padded(numbers: list[list[int]]) -> tuple[npt.NDArray[np.int64], list[int]]:
@@ -158,34 +166,25 @@ def _padded(numbers: list[list[int]]) -> tuple[npt.NDArray[np.int64], list[int]]
     return np.array(flat, np.int64), starts
 
 
-def marginals(scores: Floats, transitions: Floats, pieces: Sequence[tuple[int, int]]) -> list[Floats]:
+def marginals(scores: Floats, transitions: Floats, chains: Sequence[tuple[int, int]]) -> Floats:
     """Label probabilities of chains by the forward-backward algorithm (Rabiner, Proc. IEEE 77(2), 1989, section III).
 
-    scores: [words, LABELS], logarithms; transitions: [from, to], not logarithms; pieces: (start, length) of each chain in scores.
-    Answers [length, LABELS] for each chain, rows adding up to 1.
+    scores: [words, LABELS], logarithms; transitions: [from, to], not logarithms; chains: (start, length) of each in scores.
+    Answers [words, LABELS], rows adding up to 1, the same to the last bit whatever else is in the batch (a matrix product would
+    not be: its order of summing depends on the number of rows).
     """
-    order = sorted(range(len(pieces)), key=lambda i: -pieces[i][1])
-    starts = np.array([pieces[i][0] for i in order])
-    lengths = np.array([pieces[i][1] for i in order])
-    longest, count = int(lengths[0]), len(order)
-    alive = [int(np.searchsorted(-lengths, -t, side="left")) for t in range(longest)]  # chains longer than t
+    ordered = np.array(sorted(chains, key=lambda chain: -chain[1]))
+    starts, lengths = ordered[:, 0], ordered[:, 1]
+    steps = [starts[:int(np.searchsorted(-lengths, -t))] + t for t in range(int(lengths[0]))]  # rows of every chain's word t
     local = np.exp(np.maximum(scores - scores.max(1, keepdims=True), -40.0))  # never 0: no sum below may vanish
-    forward = np.zeros((longest, count, LABELS), np.float32)
-    forward[0] = local[starts]
-    for t in range(1, longest):
-        n = alive[t]
-        step = (forward[t - 1, :n] @ transitions) * local[starts[:n] + t]
-        forward[t, :n] = step / step.sum(1, keepdims=True)
-    backward = np.ones((count, LABELS), np.float32)
-    for t in range(longest - 1, 0, -1):
-        n = alive[t]
-        joint = forward[t, :n] * backward[:n]
-        forward[t, :n] = joint / joint.sum(1, keepdims=True)
-        step = (backward[:n] * local[starts[:n] + t]) @ transitions.T
-        backward[:n] = step / step.sum(1, keepdims=True)
-    joint = forward[0] * backward
-    forward[0] = joint / joint.sum(1, keepdims=True)
-    answer: list[Floats] = [forward[:0, 0]] * count
-    for place, i in enumerate(order):
-        answer[i] = forward[:lengths[place], place]
+    answer = local.copy()
+    for before, at in zip(steps, steps[1:]):
+        step = np.einsum("ij,jk", answer[before[:len(at)]], transitions) * local[at]
+        answer[at] = step / step.sum(1, keepdims=True)
+    backward = np.ones((len(starts), LABELS), np.float32)
+    for at in reversed(steps):
+        joint = answer[at] * backward[:len(at)]
+        answer[at] = joint / joint.sum(1, keepdims=True)
+        step = np.einsum("ij,kj", backward[:len(at)] * local[at], transitions)
+        backward[:len(at)] = step / step.sum(1, keepdims=True)
     return answer

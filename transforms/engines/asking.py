@@ -1,7 +1,6 @@
 """One request to DLP until it is settled: asked again, halved down to what is at fault, or refused."""
 
 import threading
-from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -10,16 +9,16 @@ from google.api_core.exceptions import GoogleAPICallError
 from google.cloud.dlp_v2 import DlpServiceClient, types
 
 from schemas.errors import Fault, Misconfigured, Transient
-from transforms.engines import proof
 from transforms.engines.layout import Layout
 from transforms.engines.packing import Packer, Unproven
+from transforms.engines.proof import Proof, Reported, findings
 from transforms.engines.quota import Again, Caller, Seconds, Spent
 
 Code = grpc.StatusCode
 _AGAIN = (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.INTERNAL, Code.DEADLINE_EXCEEDED)
 _FORBIDDEN = (Code.PERMISSION_DENIED, Code.UNAUTHENTICATED)
 _NEVER = (Code.NOT_FOUND, Code.FAILED_PRECONDITION)
-FIRST_RATE = 1 / 40  # findings a byte, before any are counted: more than a text that is all phone numbers
+FIRST_RATE = 1 / 20  # findings a byte, before any are counted: a text that is nearly all of phone numbers
 
 
 class Rate:
@@ -54,64 +53,19 @@ class Asker:
     def __init__(self, client: DlpServiceClient, prototype: Any, caller: Caller, layout: Layout, rate: Rate, most_calls: int) -> None:
         self.client, self.prototype, self.caller, self.layout, self.rate = client, prototype, caller, layout, rate
         self.most_calls = most_calls
-        self._visible = proof.visible(layout)
-        self._hopeless = False  # a search found nothing that passes: until something does, nothing is searched
+        self.hopeless = False  # a search found nothing that passes: until something does, nothing is searched
 
-    def settle(self, packer: Packer, start: int, end: int) -> Spent:
+    def settle(self, packer: Packer, proof: Proof, start: int, end: int) -> Spent:
         """Asks for the items from start to end; afterwards each has an answer or is refused.
 
         Raises Transient where the service fails for too long, Misconfigured where it may not be asked.
         """
-        spent = Spent()
-        self._halve(packer, start, end, spent, self._attempt(packer, start, end, spent))
-        if spent.calls >= self.most_calls:
-            self._hopeless = True
-        return spent
+        search = _Search(self, packer, proof)
+        search.carry_on(start, end, search.attempt(start, end))
+        return search.spent
 
-    def _halve(self, packer: Packer, start: int, end: int, spent: Spent, outcome: _Outcome) -> bool:
-        """Carries on after `outcome` for the whole; whether all of it was stored."""
-        if outcome is _Outcome.STORED:
-            return True
-        if outcome is _Outcome.REFUSED or end - start == 1 or self._hopeless or spent.calls >= self.most_calls:
-            packer.refuse(start, end)
-            return False
-        middle = (start + end) // 2
-        left = self._halve(packer, start, middle, spent, self._attempt(packer, start, middle, spent))
-        # The left half passed: the fault lies in the right one, which need not be asked to know that.
-        known = left and outcome is _Outcome.FAULTY and end - middle > 1
-        self._halve(packer, middle, end, spent, outcome if known else self._attempt(packer, middle, end, spent))
-        return False
-
-    def _attempt(self, packer: Packer, start: int, end: int, spent: Spent) -> _Outcome:
-        request = type(self.prototype)()
-        request.CopyFrom(self.prototype)
-        packer.fill(request.item.table, start, end)
-        size, asked = request.ByteSize(), types.DeidentifyContentRequest.wrap(request)
-        for _ in range(2):  # an answer that proves nothing may have been an accident
-            before = spent.calls
-            try:
-                answer = self.caller.call(self._call(asked), spent)
-            except GoogleAPICallError as error:
-                return _outcome(error)
-            finally:
-                spent.bytes += size * (spent.calls - before)
-            try:
-                self._take(packer, start, end, types.DeidentifyContentResponse.pb(answer))
-            except Unproven as unproven:
-                spent.again[unproven.what] = spent.again.get(unproven.what, 0) + 1
-                if unproven.smaller:
-                    return _Outcome.HALVE
-                continue
-            self._hopeless = False
-            return _Outcome.STORED
-        return _Outcome.HALVE
-
-    def _take(self, packer: Packer, start: int, end: int, answer: Any) -> None:
-        found = proof.findings(answer.overview)
-        packer.take(answer.item.table, start, end, lambda changed: proof.agree(found, changed, self._visible))
-        self.rate.learn(sum(found.values()), packer.inspected_bytes(start, end))
-
-    def _call(self, request: types.DeidentifyContentRequest) -> Callable[[Seconds], types.DeidentifyContentResponse]:
+    def ask(self, request: types.DeidentifyContentRequest, spent: Spent) -> Any:
+        """The raw answer. Raises GoogleAPICallError for what asking again does not change, Transient for the rest."""
         def attempt(timeout: Seconds) -> types.DeidentifyContentResponse:
             try:
                 return self.client.deidentify_content(request=request, retry=None, timeout=timeout)
@@ -119,7 +73,60 @@ class Asker:
                 if error.grpc_status_code in _AGAIN:
                     raise Again(error.grpc_status_code.name) from None
                 raise
-        return attempt
+        return types.DeidentifyContentResponse.pb(self.caller.call(attempt, spent))
+
+
+class _Search:
+    """One stretch on its way to being settled."""
+
+    def __init__(self, asker: Asker, packer: Packer, proof: Proof) -> None:
+        self.asker, self.packer, self.proof, self.spent = asker, packer, proof, Spent()
+        self.passed = False
+
+    def carry_on(self, start: int, end: int, outcome: _Outcome) -> bool:
+        """Halves what is at fault until every part is stored or refused; whether all of it was stored."""
+        if outcome is _Outcome.STORED:
+            self.passed, self.asker.hopeless = True, False
+            return True
+        if self.spent.calls >= self.asker.most_calls and not self.passed:
+            self.asker.hopeless = True
+        if outcome is _Outcome.REFUSED or end - start == 1 or self.asker.hopeless or self.spent.calls >= self.asker.most_calls:
+            self.packer.refuse(start, end)
+            return False
+        middle = (start + end) // 2
+        left = self.carry_on(start, middle, self.attempt(start, middle))
+        # The left half passed: the fault lies in the right one, which need not be asked to know that.
+        known = left and outcome is _Outcome.FAULTY and end - middle > 1
+        self.carry_on(middle, end, outcome if known else self.attempt(middle, end))
+        return False
+
+    def attempt(self, start: int, end: int) -> _Outcome:
+        """Asks for a stretch; twice, if the first answer proves nothing: that may have been an accident."""
+        if self.asker.hopeless and self.spent.calls:
+            return _Outcome.REFUSED
+        request = type(self.asker.prototype)()
+        request.CopyFrom(self.asker.prototype)
+        self.packer.fill(request.item.table, start, end)
+        size, asked = request.ByteSize(), types.DeidentifyContentRequest.wrap(request)
+        for _ in range(2):
+            before = self.spent.calls
+            try:
+                answer = self.asker.ask(asked, self.spent)
+            except GoogleAPICallError as error:
+                return _outcome(error)
+            finally:
+                self.spent.bytes += size * (self.spent.calls - before)
+            try:
+                found = findings(answer.overview)
+                self.packer.take(answer.item.table, start, end, Reported(self.proof, self.asker.layout, found))
+            except Unproven as unproven:
+                self.spent.again[unproven.what] = self.spent.again.get(unproven.what, 0) + 1
+                if unproven.smaller:
+                    break
+                continue
+            self.asker.rate.learn(sum(found.values()), self.packer.inspected_bytes(start, end))
+            return _Outcome.STORED
+        return _Outcome.HALVE
 
 
 def _outcome(error: GoogleAPICallError) -> _Outcome:

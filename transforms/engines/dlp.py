@@ -12,7 +12,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -63,8 +63,8 @@ class DlpEngine:
     inspect_template: str = ""
     deidentify_template: str = ""
     calls_to_find: int = 256
-    limits: Limits = Limits()
-    backoff: Backoff = Backoff()
+    limits: Limits = field(default_factory=Limits)
+    backoff: Backoff = field(default_factory=Backoff)
 
     @property
     def parent(self) -> str:
@@ -134,7 +134,7 @@ class Dlp:
         listed = combinations(batch, self.layout)
         answers = [Answers.none(c) for c in listed]
         asked = [self._asked(c, a) for c, a in zip(listed, answers, strict=True)]
-        self._ask(Packer(listed, asked, answers, self.layout, self._overhead, self.config.limits))
+        self._ask(Packer(listed, asked, answers, self.layout, self._overhead, self.config.limits), proof.Proof(self.layout, listed))
         stored = batch
         for group, known, sent in zip(listed, answers, asked, strict=True):
             for name, cells in proof.settle(group, known, self.layout).items():
@@ -153,13 +153,13 @@ class Dlp:
         wanted = self._memo.recall(group, answers)
         return wanted[[c not in answers.refused for c in wanted.tolist()]] if answers.refused else wanted
 
-    def _ask(self, packer: Packer) -> None:
+    def _ask(self, packer: Packer, judge: proof.Proof) -> None:
         spent, start, pending = Spent(), 0, set[Future[Spent]]()
         try:
             while start < len(packer) or pending:
                 while start < len(packer) and len(pending) < self.config.in_flight:
                     end = packer.end(start, self._rate())
-                    pending.add(self._pool.submit(self._asker.settle, packer, start, end))
+                    pending.add(self._pool.submit(self._asker.settle, packer, judge, start, end))
                     start = end
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)
                 for future in done:

@@ -15,6 +15,7 @@ from schemas.arrow import arrow_schema, stored_columns
 from schemas.contract import Contract
 from schemas.rules import Rule, context_of, key_of, kind, rules, suppressions
 from schemas.templates import deidentify_template
+from transforms.engines.cells import must_change
 from transforms.operators import fpe
 
 ROW_ID = "_row"  # no field of a contract starts with _
@@ -39,14 +40,17 @@ class Group:
 class Layout:
     """The table of every request: header[0] is ROW_ID, then the policy's columns in the contract's order.
 
-    inspected: columns in which DLP looks for infoTypes; compared: columns that a condition or a context reads;
-    stored: type of each transformed column as it is stored.
+    inspected: columns in which DLP looks for infoTypes; visible: those of them where every finding comes out changed;
+    emptied: columns that are only redacted, and may come back without a value; compared: columns that a condition or a
+    context reads; stored: type of each transformed column as it is stored.
     """
 
     header: tuple[str, ...]
     groups: tuple[Group, ...]
     rules: tuple[Rule, ...]
     inspected: frozenset[str]
+    visible: frozenset[str]
+    emptied: frozenset[str]
     compared: frozenset[str]
     suppresses: bool
     stored: Mapping[str, pa.DataType]
@@ -63,10 +67,14 @@ def lay_out(contract: Contract) -> Layout:
         tied = [set().union(*tied, *({c.field for c in s.condition} for s in suppressed))]
     groups = tuple(_group([n for n in names if n in parts], transformed, listed, bool(suppressed)) for parts in _merged(tied))
     used = {name for group in groups for name in group.columns}
+    inspected = {name for rule in listed if rule.by_info_type for name in rule.fields}
+    hidden = {name for rule in listed for name in rule.fields if not all(_shows(p) for _, p in rule.primitives())}
+    emptied = {name for rule in listed for name in rule.fields if rule.primitive is not None and kind(rule.primitive) == "redactConfig"}
+    others = {name for rule in listed for name in rule.fields if rule.primitive is None or kind(rule.primitive) != "redactConfig"}
     compared = {name for rule in listed for name in _read_by(rule)} | {c.field for s in suppressed for c in s.condition}
     return Layout(
         (ROW_ID, *(n for n in names if n in used)), groups, listed,
-        frozenset(name for rule in listed if rule.by_info_type for name in rule.fields), frozenset(compared), bool(suppressed),
+        frozenset(inspected), frozenset(inspected - hidden), frozenset(emptied - others), frozenset(compared), bool(suppressed),
         {field.name: field.type for field in arrow_schema(stored_columns(contract)) if field.name in transformed})
 
 
@@ -90,6 +98,10 @@ def _group(columns: list[str], transformed: set[str], listed: Sequence[Rule], su
     primitives = [primitive for rule in own for _, primitive in rule.primitives()]
     lasting = not suppresses and not any(rule.by_info_type for rule in own) and all(map(_lasting, primitives))
     return Group(tuple(columns), tuple(c for c in columns if c in transformed), not any(map(_draws, primitives)), lasting)
+
+
+def _shows(primitive: types.PrimitiveTransformation) -> bool:
+    return kind(primitive) == "replaceWithInfoTypeConfig" or must_change(primitive) is not None
 
 
 def _draws(primitive: types.PrimitiveTransformation) -> bool:

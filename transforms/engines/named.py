@@ -5,7 +5,9 @@ text, so that a template that is changed in the middle of a run does not mix two
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.cloud.dlp_v2 import DlpServiceClient, types
@@ -14,6 +16,7 @@ from schemas.contract import Contract
 from schemas.errors import Fault
 from schemas.templates import deidentify_template, inspect_template
 
+T = TypeVar("T", types.InspectTemplate, types.DeidentifyTemplate)
 SECONDS = 30.0
 _NAME = r"(projects|organizations)/[^/]+/(locations/[^/]+/)?{}/[A-Za-z0-9_-]{{1,100}}"
 
@@ -53,7 +56,7 @@ def read(client: DlpServiceClient, contract: Contract, inspect: str, deidentify:
     return Read(tuple(versions), tuple(faults))
 
 
-def _one(get, name, collection, option, faults):  # type: ignore[no-untyped-def]
+def _one(get: Callable[[], T], name: str, collection: str, option: str, faults: list[Fault]) -> T | None:
     if not re.fullmatch(_NAME.format(collection), name):
         faults.append(Fault(option, "is not the name of a template", f"write projects/P/locations/L/{collection}/T"))
         return None

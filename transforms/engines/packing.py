@@ -5,9 +5,10 @@ table, and a request is a stretch of items, so a stretch can be cut, or halved, 
 Limits: https://cloud.google.com/sensitive-data-protection/limits
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from transforms.engines.layout import Layout
 from transforms.operators.operator import Value
 
 _ROW = 12  # bytes: tag and length of a row, its id, and some to spare for the lengths of what is around
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,18 @@ class Unproven(Exception):
     def __init__(self, what: str, smaller: bool = False) -> None:
         self.what, self.smaller = what, smaller
         super().__init__(what)
+
+
+class Judge(Protocol):
+    """Says of an answer whether it shows that a transformation took place; its methods raise Unproven where it does not."""
+
+    def cell(self, group: int, name: str, combination: int, before: Value, after: Value | None) -> None:
+        """Asked where a cell came back as it was, without a value, or with one of another type."""
+        ...
+
+    def columns(self, changed: Mapping[str, int]) -> None:
+        """Asked once: by transformed column, how many cells came back changed."""
+        ...
 
 
 @dataclass
@@ -69,22 +83,22 @@ class Packer:
         self._row = _ROW + wire.EMPTY * width
         self._room = limits.bytes - overhead
         self._most_rows = min(limits.rows, limits.cells // len(layout.header))
-        self._asked, sizes, texts = [], [], []
-        for group, wanted in enumerate(asked):
-            size = sum(wire.sizes(combinations[group].cells[c])[wanted] - wire.EMPTY for c in combinations[group].group.columns)
-            fits = size + self._row <= self._room if self._most_rows else np.zeros(len(wanted), bool)
+        self._asked: list[Numbers] = []
+        sizes, texts = [_NONE], [_NONE]
+        for group, (own, wanted) in enumerate(zip(combinations, asked, strict=True)):
+            size = sum((wire.sizes(own.cells[c])[wanted] - wire.EMPTY for c in own.group.columns), np.zeros(len(wanted), np.int64))
+            fits = size + self._row <= self._room
             for combination in wanted[~fits].tolist():
-                answers[group].refused[combination] = (Reason.TOO_LARGE, _only(combinations[group]))
+                answers[group].refused[combination] = (Reason.TOO_LARGE, _only(own))
             self._asked.append(wanted[fits])
             sizes.append(size[fits])
-            texts.append(self._inspected(combinations[group])[wanted][fits])
-        slots = [np.arange(len(wanted)) for wanted in self._asked]
-        groups = [np.full(len(wanted), group) for group, wanted in enumerate(self._asked)]
-        self._slot, self._group = np.concatenate([*slots, np.zeros(0, np.int64)]), np.concatenate([*groups, np.zeros(0, np.int64)])
-        order = np.lexsort((self._group, self._slot))
-        self._slot, self._group = self._slot[order], self._group[order]
-        self._bytes = np.concatenate([[0], np.cumsum(np.concatenate([*sizes, np.zeros(0, np.int64)])[order])])
-        self._text = np.concatenate([[0], np.cumsum(np.concatenate([*texts, np.zeros(0, np.int64)])[order])])
+            texts.append(self._inspected(own)[wanted[fits]])
+        slots = np.concatenate([_NONE, *(np.arange(len(wanted)) for wanted in self._asked)])
+        groups = np.concatenate([_NONE, *(np.full(len(wanted), group) for group, wanted in enumerate(self._asked))])
+        order = np.lexsort((groups, slots))
+        self._slot, self._group = slots[order], groups[order]
+        self._bytes = np.concatenate([[0], np.cumsum(np.concatenate(sizes)[order])])
+        self._text = np.concatenate([[0], np.cumsum(np.concatenate(texts)[order])])
         self._lists: dict[str, list[Any]] = {}
 
     def __len__(self) -> int:
@@ -130,42 +144,46 @@ class Packer:
                 if cell is not None:
                     write(value, cell)
 
-    def take(self, table: Any, start: int, end: int, agree: Callable[[Mapping[str, int]], None] = lambda changed: None) -> None:
-        """Keeps what a raw `Table` answers for the stretch.
+    def take(self, table: Any, start: int, end: int, judge: Judge) -> None:
+        """Keeps what a raw `Table` answers for the stretch, all of it or, where it raises Unproven, nothing.
 
-        agree: asked before anything is kept with, by inspected column, how many texts came back changed; may raise
-        Unproven. Raises Unproven where the header, the row ids, or a column that is not transformed are other than was asked.
+        Raises Unproven where the header, the row ids, or a column that is not transformed are other than was asked, and
+        where the judge does.
         """
         if tuple(h.name for h in table.headers) != self.layout.header:
             raise Unproven("another header")
         first = int(self._slot[start])
         rows = self._by_id(table, int(self._slot[end - 1]) + 1 - first)
-        place = {name: at for at, name in enumerate(self.layout.header)}
-        found: list[tuple[int, str, list[tuple[int, Value | None]]]] = []
+        found: list[tuple[list[Value | None], list[tuple[int, Value | None]]]] = []
         gone: list[tuple[int, int]] = []
-        changed = dict.fromkeys(self.layout.inspected, 0)
+        changed: Counter[str] = Counter()
         for group, low, high in self._stretches(start, end):
-            ids = range(low - first, high - first)
-            asked = self._asked[group][low:high].tolist()
-            here = [(combination, rows[i], low + at) for at, (combination, i) in enumerate(zip(asked, ids, strict=True)) if rows[i]]
-            gone += [(group, combination) for combination, i in zip(asked, ids, strict=True) if not rows[i]]
-            for name in self.combinations[group].group.columns:
-                column, sent = place[name], self._values(group, name)
-                answers = [(combination, wire.read(cells[column])) for combination, cells, _ in here]
-                if name not in self.combinations[group].group.transformed:
-                    if any(answer != sent[slot] for (_, answer), (_, _, slot) in zip(answers, here, strict=True)):
+            own = self.combinations[group].group
+            here = [(c, rows[at], low + n) for n, (c, at) in enumerate(self._placed(group, low, high, first)) if rows[at] is not None]
+            gone += [(group, c) for c, at in self._placed(group, low, high, first) if rows[at] is None]
+            for name in own.columns:
+                place, sent = self.layout.header.index(name), self._values(group, name)
+                pairs = [(c, sent[slot], wire.read(cells[place])) for c, cells, slot in here]
+                kept = sum(after == before for _, before, after in pairs)
+                if name not in own.transformed:
+                    if kept < len(pairs):
                         raise Unproven("another value in a column that is not transformed")
                     continue
-                found.append((group, name, answers))
-                if name in changed:
-                    changed[name] += sum(a != sent[slot] for (_, a), (_, _, slot) in zip(answers, here, strict=True))
-        agree(changed)
-        for group, name, answers in found:
-            values = self.answers[group].values[name]
+                for combination, before, after in pairs:
+                    if before is not None and (after is None or after == before or type(after) is not type(before)):
+                        judge.cell(group, name, combination, before, after)
+                changed[name] += len(pairs) - kept
+                found.append((self.answers[group].values[name], [(c, after) for c, _, after in pairs]))
+        judge.columns(changed)
+        for values, answers in found:
             for combination, answer in answers:
                 values[combination] = answer
         for group, combination in gone:
             self.answers[group].refused[combination] = (Reason.NOT_DEIDENTIFIED, None)
+
+    def _placed(self, group: int, low: int, high: int, first: int) -> list[tuple[int, int]]:
+        """(combination, its row in the table) of a stretch of a group."""
+        return list(zip(self._asked[group][low:high].tolist(), range(low - first, high - first), strict=True))
 
     def refuse(self, start: int, end: int) -> None:
         """The rows that hold an item of the stretch are not de-identified."""

@@ -1,6 +1,7 @@
 """What shows that DLP transformed what it was sent. What is not shown is not stored."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -8,13 +9,14 @@ import pyarrow.compute as pc
 from google.cloud.dlp_v2 import types
 
 from schemas.errors import Reason
-from schemas.rules import kind
-from transforms.engines.cells import as_text, must_change, typed
+from schemas.rules import Rule
+from transforms.engines.cells import must_change, typed
 from transforms.engines.combinations import Combinations, blank
 from transforms.engines.conditions import holds
 from transforms.engines.layout import Layout
 from transforms.engines.packing import Answers, Unproven
 from transforms.operators.operator import Value
+from transforms.operators.values import text_of
 
 MOST_FINDINGS = 3000
 """What DLP transforms in one request; at so many, more may have been left as they were."""
@@ -38,60 +40,67 @@ def findings(overview: Any) -> dict[str, int]:
     return found
 
 
-def visible(layout: Layout) -> frozenset[str]:
-    """The inspected columns whose every finding comes out changed."""
-    def changes(primitive: types.PrimitiveTransformation) -> bool:
-        return kind(primitive) == "replaceWithInfoTypeConfig" or must_change(primitive) is not None
-    kept = {name for rule in layout.rules for name in rule.fields for part in rule.by_info_type if not changes(part.primitive)}
-    return layout.inspected - kept
+class Proof:
+    """The judge of one batch's answers. Threads may share it.
+
+    A text that an encryption, a hash, a mask or a redaction left as it was proves nothing, by the rule of the local engine.
+    One such cell and the whole answer is not believed: what stands beside it may have been left as it was as well.
+    """
+
+    def __init__(self, layout: Layout, listed: Sequence[Combinations]) -> None:
+        self._layout, self._listed = layout, listed
+        self._rules: dict[tuple[int, str], list[Rule | None]] = {}
+
+    def cell(self, group: int, name: str, combination: int, before: Value, after: Value | None) -> None:
+        if after is None:
+            if name not in self._layout.emptied and before != "":
+                raise Unproven("a value is missing")
+        elif text_of(after) == text_of(before):
+            rule = self._rule(group, name, combination)
+            changes = must_change(rule.primitive) if rule is not None and rule.primitive is not None else None
+            if before != "" and changes is not None and changes(text_of(before)):
+                raise Unproven("a value came back as it was")
+
+    def _rule(self, group: int, name: str, combination: int) -> Rule | None:
+        """The first rule that holds for a combination."""
+        if (group, name) not in self._rules:
+            batch = self._listed[group].batch()
+            taking: list[Rule | None] = [None] * batch.num_rows
+            for rule in reversed([r for r in self._layout.rules if name in r.fields]):
+                rows = range(batch.num_rows) if rule.condition is None else pc.indices_nonzero(holds(rule.condition, batch)).to_pylist()
+                for at in rows:
+                    taking[at] = rule
+            self._rules[group, name] = taking
+        return self._rules[group, name][combination]
 
 
-def agree(found: Mapping[str, int], changed: Mapping[str, int], seen: frozenset[str]) -> None:
-    """Raises Unproven where findings were reported in a column of `seen` and no text of it changed."""
-    for name in seen:
-        if found.get(name, 0) and not changed.get(name, 0):
-            raise Unproven("findings are reported, and nothing changed")
+@dataclass(frozen=True)
+class Reported:
+    """A Proof that also knows how many findings the answer reports, by field."""
+
+    proof: Proof
+    layout: Layout
+    found: Mapping[str, int]
+
+    def cell(self, group: int, name: str, combination: int, before: Value, after: Value | None) -> None:
+        self.proof.cell(group, name, combination, before, after)
+
+    def columns(self, changed: Mapping[str, int]) -> None:
+        """Raises Unproven where findings that come out changed are reported in a column of which nothing changed."""
+        for name in self.layout.visible:
+            if self.found.get(name, 0) and not changed.get(name, 0):
+                raise Unproven("findings are reported, and nothing changed")
 
 
 def settle(combinations: Combinations, answers: Answers, layout: Layout) -> dict[str, pa.Array]:
-    """By transformed column the cells as stored, one a combination; refuses what has no answer, or one that is as it was.
-
-    A text that an encryption, a hash, a mask or a redaction left as it was is refused by the rule of the local engine.
-    """
+    """By transformed column the cells as stored, one a combination; refuses what has no answer of that type."""
     stored = {}
     for name in combinations.group.transformed:
-        cells = combinations.cells[name]
-        full = pc.invert(blank(cells))
-        cells_stored = typed(_emptied(answers.values[name], name, layout), layout.stored[name])
-        failed = pc.and_(full, cells_stored.is_null())
-        if pa.types.is_string(cells_stored.type):  # what must change is stored as text, whatever it was
-            same = pc.and_(full, pc.fill_null(pc.equal(as_text(cells), cells_stored), False))
-            failed = pc.or_(failed, _wrongly(same, cells, combinations, name, layout))
+        values = answers.values[name]
+        if name in layout.emptied:
+            values = ["" if value is None else value for value in values]
+        stored[name] = typed(values, layout.stored[name])
+        failed = pc.and_not(stored[name].is_null(), blank(combinations.cells[name]))
         for combination in pc.indices_nonzero(failed).to_pylist():
             answers.refused.setdefault(combination, (Reason.NOT_DEIDENTIFIED, name))
-        stored[name] = cells_stored
     return stored
-
-
-def _emptied(values: list[Value | None], name: str, layout: Layout) -> list[Value | None]:
-    """A redacted cell may come back without a value."""
-    own = [rule.primitive for rule in layout.rules if name in rule.fields and rule.primitive is not None]
-    if any(kind(p) == "redactConfig" for p in own) and all(kind(p) == "redactConfig" for p in own):
-        return ["" if value is None else value for value in values]
-    return values
-
-
-def _wrongly(same: pa.BooleanArray, cells: pa.Array, combinations: Combinations, name: str, layout: Layout) -> pa.BooleanArray:
-    """Which of the cells that stayed the same had to change: by the first rule that holds for their row."""
-    wrong = [False] * len(cells)
-    if not pc.any(same).as_py():
-        return pa.array(wrong, pa.bool_())
-    texts, left = as_text(cells), same
-    for rule in layout.rules:
-        if name in rule.fields:
-            taken = left if rule.condition is None else pc.and_(left, holds(rule.condition, combinations.batch()))
-            left = pc.and_not(left, taken)
-            changes = must_change(rule.primitive) if rule.primitive is not None else None
-            for at in pc.indices_nonzero(taken).to_pylist() if changes else ():
-                wrong[at] = changes(texts[at].as_py())
-    return pa.array(wrong, pa.bool_())

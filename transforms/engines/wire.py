@@ -18,8 +18,7 @@ EMPTY = 2  # bytes of a cell without a value
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _WEEKDAYS = ("", "MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY")
 # Most bytes of a cell: tag and length in the row (2), tag (1), and the value; messages add a length byte.
-_MOST = {pa.int32(): 13, pa.int64(): 13, pa.float32(): 11, pa.float64(): 11, pa.bool_(): 4,
-         pa.timestamp("us", "UTC"): 21, pa.date32(): 13}
+_MOST = {pa.float32(): 11, pa.float64(): 11, pa.bool_(): 4, pa.timestamp("us", "UTC"): 21, pa.date32(): 11}
 
 
 def _string(cell: Any, value: Any) -> None:
@@ -60,13 +59,15 @@ def writer(type_: pa.DataType) -> Callable[[Any, Any], None]:
 
 
 def sizes(column: pa.Array) -> npt.NDArray[np.int64]:
-    """Bytes that each cell takes in a row of a table: exact for text, else the most it can take."""
-    if not pa.types.is_string(column.type):
-        return np.where(column.is_valid().to_numpy(zero_copy_only=False), _MOST[column.type], EMPTY).astype(np.int64)
-    length = text_bytes(column)
-    value = 1 + _varint(length) + length
-    full = 1 + _varint(value) + value
-    return np.where(column.is_valid().to_numpy(zero_copy_only=False), full, EMPTY).astype(np.int64)
+    """Bytes that each cell takes in a row of a table: exact for texts and integers, else the most it can take."""
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
+    if pa.types.is_string(column.type):
+        length = text_bytes(column)
+        value = 1 + _varint(length) + length
+        return np.where(valid, 1 + _varint(value) + value, EMPTY)
+    if pa.types.is_integer(column.type):
+        return np.where(valid, 3 + _varint(pc.fill_null(column, 0).to_numpy().astype(np.int64)), EMPTY)
+    return np.where(valid, _MOST[column.type], EMPTY).astype(np.int64)
 
 
 def text_bytes(column: pa.Array) -> npt.NDArray[np.int64]:
@@ -75,7 +76,9 @@ def text_bytes(column: pa.Array) -> npt.NDArray[np.int64]:
 
 
 def _varint(number: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return 1 + (number > 0x7F).astype(np.int64) + (number > 0x3FFF) + (number > 0x1FFFFF) + (number > 0xFFFFFFF)
+    """Bytes of each number on the wire, 7 bits a byte; a negative one takes all 10."""
+    digits = sum((number >= 1 << bits for bits in range(7, 63, 7)), np.ones(len(number), np.int64))
+    return np.where(number < 0, 10, digits)
 
 
 def read(cell: Any) -> Value | None:

@@ -34,9 +34,9 @@ def _chunk(batch: pa.RecordBatch, distinct: list[list[Any] | None], start: int, 
     names = batch.schema.names
     columns = [_values(c) if d is None else _spread(d, c.indices) for c, d in zip(batch.columns, distinct, strict=True)]
     alike = len(set(names)) < len(names)
-    # Most chunks can be cleared without a look at each row.
-    suspect = alike or any(d is not None and _BAD in d for d in distinct) or sum(map(_longest, distinct)) > limit
-    if not suspect:
+    # Most chunks can be cleared without a look at each row: strings come dictionary-encoded.
+    texts = [c if d is None else d for c, d, kind in zip(columns, distinct, batch.schema.types, strict=True) if d or not _is_number(kind)]
+    if not alike and not any(_BAD in values for values in texts) and sum(map(_longest, texts)) <= limit:
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         return Rows(rows, list(range(start, start + len(rows))), lambda i: json_row(rows[i]), [])
     kept: list[dict[str, Any]] = []
@@ -59,8 +59,12 @@ def _spread(distinct: list[Any], indices: pa.Array) -> list[Any]:
     return [None if i is None else distinct[i] for i in indices.to_pylist()]
 
 
-def _longest(distinct: list[Any] | None) -> int:
-    return max((len(value) for value in distinct or () if type(value) is str), default=0)
+def _longest(values: list[Any]) -> int:
+    return max((len(value) for value in values if type(value) is str), default=0)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind))
 
 
 def _values(column: pa.Array) -> list[Any]:
@@ -71,7 +75,7 @@ def _values(column: pa.Array) -> list[Any]:
         return _texts(column)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return times(column)
-    if pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_float32(kind) or pa.types.is_float64(kind):
+    if _is_number(kind):
         values: list[Any] = column.to_pylist()
         return values
     if pa.types.is_float16(kind):

@@ -1,0 +1,84 @@
+"""Runs commands as a user does, in a process of their own, and keeps every byte that they leave or show on the way."""
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).parents[1]
+_POLL = 0.01  # seconds
+
+
+class Seen(NamedTuple):
+    """What a command answered: its exit code, and by name all that could be seen of it: stdout, stderr, and each content of
+    each file below its home, its working directory, its TMPDIR and its output, at the end or while it ran.
+    """
+
+    code: int
+    outputs: dict[str, bytes]
+
+    def text(self) -> str:
+        return (self.outputs["stdout"] + self.outputs["stderr"]).decode("utf-8", "replace")
+
+
+def run(world: Path, *arguments: str, most_bytes: int | None = None) -> Seen:
+    """Runs `penstock ARGUMENTS` in world/cwd, with a HOME and a TMPDIR of its own beside it; outputs belong in world/out.
+
+    most_bytes: no file may grow beyond; stands for a full disk.
+    """
+    for name in ("home", "tmp", "cwd"):
+        (world / name).mkdir(parents=True, exist_ok=True)
+    environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")}
+    environment |= {"HOME": str(world / "home"), "TMPDIR": str(world / "tmp"), "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
+    limit = None if most_bytes is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    watch = _Watch(world)
+    watch.start()
+    try:
+        done = subprocess.run([sys.executable, "-m", "pipelines", *arguments], cwd=world / "cwd", env=environment, capture_output=True,
+                              preexec_fn=limit, timeout=120)
+    finally:
+        watch.stop()
+    return Seen(done.returncode, {"stdout": done.stdout, "stderr": done.stderr, **watch.seen})
+
+
+class _Watch(threading.Thread):
+    """Copies every file below a folder whenever it has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(daemon=True)
+        self.seen: dict[str, bytes] = {}
+        self._folder, self._end = folder, threading.Event()
+        self._known: dict[str, tuple[int, int, int]] = {}
+
+    def run(self) -> None:
+        while not self._end.wait(_POLL):
+            self._look([str(self._folder)])
+
+    def stop(self) -> None:
+        self._end.set()
+        self.join()
+        self._look([str(self._folder)])  # what is left
+
+    def _look(self, folders: Sequence[str]) -> None:
+        for folder in folders:
+            try:
+                entries = list(os.scandir(folder))
+            except OSError:  # it has gone meanwhile
+                continue
+            for entry in entries:
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        self._look([entry.path])
+                        continue
+                    state = entry.stat(follow_symlinks=False)
+                    now = state.st_ino, state.st_size, state.st_mtime_ns
+                    if self._known.get(entry.path) != now:
+                        name = entry.path[len(str(self._folder)) + 1:]
+                        self.seen[f"{name} ({sum(n.startswith(f'{name} (') for n in self.seen)})"] = Path(entry.path).read_bytes()
+                        self._known[entry.path] = now
+                except OSError:
+                    continue

@@ -1,0 +1,327 @@
+"""The dlp engine against a DLP server that fails in every way: nothing unmasked, nothing lost."""
+
+import json
+import pickle
+import random
+from dataclasses import replace
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+from google.cloud.dlp_v2 import types
+
+from schemas.errors import Misconfigured, Reason, Transient
+from schemas.templates import deidentify_template, inspect_template
+from tests.dlp_contract import OVER_90, RULES, Addresses, batch, contract, key, person, rule, secrets
+from tests.dlp_faults import ANSWERS, FaultPlan
+from tests.dlp_server import Service, serve
+from transforms import keys
+from transforms.deidentify import Deidentify, deidentify
+from transforms.engines import channel
+from transforms.engines.dlp import Dlp, DlpEngine
+from transforms.engines.local import LocalEngine
+from transforms.engines.quota import Backoff
+from transforms.keys import Keys
+
+QUICK = Backoff(first=0.001, most=0.02, attempt=0.4, total=0.3)
+PASSING = ("429", "503", "500", "504", "hang")
+ROWS = [person(i) for i in range(600)]
+
+
+@pytest.fixture(scope="module")
+def ring(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dlp") / "keys"
+    keys.make(folder)
+    return Keys(str(folder))
+
+
+class World:
+    """A DLP server and engines that talk to it."""
+
+    def __init__(self, ring: Keys) -> None:
+        self.ring, self.service = ring, Service(ring, inspector=lambda config: Addresses())
+        self.server, self.address = serve(self.service)
+        self.now = 0.0
+
+    def config(self, of: Any = None, **changed: Any) -> DlpEngine:
+        given = {"endpoint": self.address, "requests_per_minute": 10**7, "backoff": QUICK}
+        return DlpEngine(of or contract(), "penstock-demo", **(given | changed))
+
+    def engine(self, of: Any = None, **changed: Any) -> Dlp:
+        config = self.config(of, **changed)
+        assert config.faults() == []
+        engine = Dlp(config, draw=random.Random(1).random)
+        engine.setup()
+        return engine
+
+    def local(self, of: Any = None) -> Any:
+        engine = LocalEngine(of or contract(), self.ring, Addresses()).start()
+        engine.setup()
+        return engine
+
+    def close(self) -> None:
+        self.service.stopping.set()
+        self.server.stop(0)
+
+
+@pytest.fixture
+def world(ring):
+    world = World(ring)
+    yield world
+    world.close()
+
+
+def check(world: World, rows: Any, stored: Any, refused: Any, of: Any = None) -> None:
+    """Every row is stored or refused, and what is stored is what the local engine stores."""
+    expected, _ = world.local(of).deidentify(batch(rows, of or contract()))
+    by_origin = {row["origin"]: row for row in expected.to_pylist()}
+    assert stored.num_rows + len(refused) == len(rows) and len({r.position for r in refused}) == len(refused)
+    assert all(by_origin[row["origin"]] == row for row in stored.to_pylist())
+    text = json.dumps(stored.to_pylist(), default=str)
+    assert not [s for s in secrets(rows) if s in text]
+
+
+def test_stores_what_the_local_engine_stores(world) -> None:
+    rows = [*ROWS, {"text": "p1@example.com"}, {"ssn": "n/a", "phone": "5"}, {}, {"name": "", "note": "", "ip": ""}]
+    stored, refused = deidentify(batch(rows, contract()), world.engine())
+    expected, refusals = deidentify(batch(rows, contract()), world.local())
+    assert stored.schema == expected.schema and stored.to_pylist() == expected.to_pylist()
+    assert refused == refusals and [(r.position, r.field) for r in refused] == [(600, "text"), (601, "ssn")]
+
+
+def test_few_calls(world) -> None:
+    engine = world.engine()
+    stored, refused = engine.deidentify(batch([person(i) for i in range(5000)], contract()))
+    assert stored.num_rows == 5000 and not refused
+    assert len(world.service.calls) <= 0.7 * 5 and engine.spent.calls == len(world.service.calls)
+    assert engine.spent.bytes == sum(size for _, size, _ in world.service.calls)
+
+
+def test_several_requests_at_once_but_no_more_than_allowed(world) -> None:
+    engine = world.engine(in_flight=3, cache_entries=0)
+    engine.deidentify(batch(ROWS[:2], contract()))
+    world.service.latency = 0.05
+    rows = [{"name": f"{i:020000}"} for i in range(200)]
+    stored, refused = engine.deidentify(batch(rows, contract()))
+    assert stored.num_rows == 200 and not refused and world.service.at_once == 3
+
+
+@pytest.mark.parametrize("kind", PASSING)
+def test_an_outage_fails_the_run(world, kind) -> None:
+    world.service.plan = FaultPlan(kind, seconds=30)
+    with pytest.raises(Transient) as caught:
+        world.engine(backoff=replace(QUICK, attempt=0.1)).deidentify(batch(ROWS, contract()))
+    assert not [s for s in secrets(ROWS) if s in str(caught.value)] and caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("kind", PASSING)
+@pytest.mark.parametrize("plan", [{"calls": 3}, {"share": 0.1}])
+def test_failures_that_pass_lose_nothing(world, kind, plan) -> None:
+    engine = world.engine(backoff=replace(QUICK, attempt=0.1 if kind == "hang" else 5.0, total=30.0), cache_entries=0)
+    world.service.plan = FaultPlan(kind, seconds=30, **plan)
+    for part in range(0, 600, 150 if kind != "hang" else 600):
+        rows = ROWS[part : part + 150]
+        stored, refused = engine.deidentify(batch(rows, contract()))
+        check(world, rows, stored, refused)
+        assert not refused
+    assert sum(engine.spent.again.values()) == world.service.plan.committed
+
+
+@pytest.mark.parametrize("kind", sorted(ANSWERS))
+@pytest.mark.parametrize("share", [1.0, 0.1])
+def test_answers_that_prove_nothing_are_not_stored(world, kind, share) -> None:
+    engine = world.engine(cache_entries=0, calls_to_find=40)
+    for part in range(0, 600, 600 if share == 1.0 else 100):
+        world.service.plan = FaultPlan(kind, share=share, seed=part)
+        rows = [row | {"note": None} for row in ROWS[part : part + 600]] if kind in ("unchanged_cells", "truncated") else ROWS[part : part + 600]
+        stored, refused = engine.deidentify(batch(rows, contract()))
+        check(world, rows, stored, refused)
+        assert {r.reason for r in refused} <= {Reason.NOT_DEIDENTIFIED}
+        if kind == "reorder":
+            assert not refused
+        elif share == 1.0:
+            assert stored.num_rows == 0
+
+
+def test_one_wrong_answer_is_asked_again(world) -> None:
+    world.service.plan = FaultPlan("unchanged_cells", calls=1)
+    stored, refused = world.engine().deidentify(batch(ROWS, contract()))
+    check(world, ROWS, stored, refused)
+    assert not refused and len(world.service.calls) == 2
+
+
+@pytest.mark.parametrize("at", [0, 299, 599])
+def test_halving_finds_the_one_row(world, at) -> None:
+    rows = [row | {"name": f"name {i}"} for i, row in enumerate(ROWS)]
+    world.service.poison = f"name {at}"
+    stored, refused = world.engine().deidentify(batch(rows, contract()))
+    check(world, rows, stored, refused)
+    assert [(r.position, r.field, r.reason) for r in refused] == [(at, "name", Reason.NOT_DEIDENTIFIED)]
+    assert len(world.service.calls) <= 2 + 2 * 12  # 600 rows are about 4,000 items
+
+
+def test_a_refused_value_refuses_each_row_that_holds_it(world) -> None:
+    world.service.poison = "Person 3"
+    stored, refused = world.engine().deidentify(batch(ROWS, contract()))
+    assert [r.position for r in refused] == [i for i in range(600) if i % 40 == 3] and {r.field for r in refused} == {"name"}
+    assert stored.num_rows == 585
+
+
+def test_smaller_requests_on_request(world) -> None:
+    rows = [{"note": " ".join(f"a{i}b{n}@example.org" for n in range(100))} for i in range(90)]  # 9,000 findings
+    engine = world.engine()
+    stored, refused = engine.deidentify(batch(rows, contract()))
+    check(world, rows, stored, refused)
+    assert not refused
+    before = len(world.service.calls)
+    engine.deidentify(batch(rows, contract()))
+    assert len(world.service.calls) - before == 4  # it has learnt how many findings there are: at most 2,400 a call
+
+
+@pytest.mark.parametrize(("kind", "error"), [("403", Misconfigured), ("501", Transient)])
+def test_answers_that_end_the_run(world, kind, error) -> None:
+    world.service.plan = FaultPlan(kind)
+    with pytest.raises(error):
+        world.engine().deidentify(batch(ROWS, contract()))
+    assert len(world.service.calls) == 1
+
+
+def test_what_is_not_found_refuses_all_at_one_call(world) -> None:
+    world.service.plan = FaultPlan("404")
+    stored, refused = world.engine().deidentify(batch(ROWS, contract()))
+    assert stored.num_rows == 0 and len(refused) == 600 and len(world.service.calls) == 1
+
+
+def test_a_policy_that_dlp_never_takes_is_not_searched_for_ever(world) -> None:
+    world.service.plan = FaultPlan("400")
+    engine = world.engine(calls_to_find=30)
+    for calls in (30, 31):
+        stored, refused = engine.deidentify(batch(ROWS, contract()))
+        assert stored.num_rows == 0 and len(refused) == 600 and len(world.service.calls) == calls
+    world.service.plan = FaultPlan()
+    assert engine.deidentify(batch(ROWS, contract()))[1] == []
+
+
+def test_too_large_is_refused_alone(world) -> None:
+    rows = [{"note": "x" * 490_000}, {"note": "y " * 200_000}, {"note": "z"}]
+    stored, refused = world.engine().deidentify(batch(rows, contract()))
+    assert [(r.position, r.reason, r.field) for r in refused] == [(0, Reason.TOO_LARGE, "note")] and stored["note"][1].as_py() == "y " * 200_000
+
+
+def test_suppressed_records_are_refused(world) -> None:
+    of = contract(suppressed=[OVER_90])
+    stored, refused = world.engine(of).deidentify(batch(ROWS, of))
+    check(world, ROWS, stored, refused, of)
+    assert [(r.position, r.field) for r in refused] == [(i, None) for i in range(600) if 20 + i % 80 > 90]
+
+
+def test_known_tokens_are_not_asked_again(world) -> None:
+    of = contract([r for r in RULES if r["fields"][0]["name"] in ("name", "ssn")])
+    engine = world.engine(of, cache_seconds=1e6)
+    first, _ = engine.deidentify(batch(ROWS, of))
+    again, _ = engine.deidentify(batch(ROWS[:300], of))
+    assert len(world.service.calls) == 1 and again.equals(first.slice(0, 300))
+    engine.deidentify(batch([{"name": "Person 1"}, {"name": "new"}], of))
+    assert len(world.service.calls) == 2 and world.service.calls[1][2] == 3  # one row: its id, a name, no ssn
+
+
+@pytest.mark.parametrize(("of", "changed"), [
+    (contract(), {"cache_entries": 0}), (contract([r for r in RULES if r["fields"][0]["name"] in ("note", "phone", "income")]), {}),
+    (contract([rule("name", cryptoHashConfig={"cryptoKey": key("hash")})]), {"cache_seconds": 0.0})])
+def test_what_is_not_kept(world, of, changed) -> None:
+    engine = world.engine(of, **changed)
+    for _ in range(2):
+        engine.deidentify(batch(ROWS[:10], of))
+    assert len(world.service.calls) == 2 and world.service.calls[0] == world.service.calls[1]
+
+
+def test_few_tokens_are_kept_and_no_value(world) -> None:
+    of = contract([rule("name", cryptoHashConfig={"cryptoKey": key("hash")})])
+    engine = world.engine(of, cache_entries=5)
+    engine.deidentify(batch(ROWS, of))
+    assert len(engine._memo) == 5
+    assert not [s for s in secrets(ROWS) if s in repr(engine._memo.__dict__)]
+
+
+def test_refused_values_are_not_kept(world) -> None:
+    of = contract([rule("name", cryptoHashConfig={"cryptoKey": key("hash")})])
+    engine = world.engine(of)
+    world.service.poison = "Person 3"
+    assert len(engine.deidentify(batch(ROWS[:40], of))[1]) == 1
+    world.service.poison = ""
+    assert engine.deidentify(batch(ROWS[:40], of))[1] == []
+
+
+@pytest.mark.parametrize(("endpoint", "good"), [
+    ("", True), ("dlp.europe-west1.rep.googleapis.com", True), ("dlp.googleapis.com:443", True), ("localhost:8085", True), ("127.1.2.3:1", True),
+    ("[::1]:8085", True), ("example.com:8085", False), ("10.0.0.1:8085", False), ("http://localhost:8085", False), ("0.0.0.0:8085", False),
+    ("localhost.example.com", False), ("googleapis.com.example.com", False), ("evilgoogleapis.com", False), ("https://dlp.googleapis.com", False),
+    ("dlp.googleapis.com@example.com", False)])
+def test_endpoints(endpoint, good) -> None:
+    assert (DlpEngine(contract(), "p", endpoint=endpoint).faults() == []) is good
+    if not good:
+        with pytest.raises(Misconfigured):
+            channel.connect(endpoint)
+
+
+@pytest.mark.parametrize(("changed", "where"), [
+    ({"project": ""}, "--project"), ({"location": "Europe"}, "--location"), ({"requests_per_minute": 0}, "--requests_per_minute"),
+    ({"workers": 0}, "--workers"), ({"in_flight": 0}, "--in_flight")])
+def test_options(changed, where) -> None:
+    assert [f.where for f in DlpEngine(**({"contract": contract(), "project": "p"} | changed)).faults()] == [where]
+
+
+def test_policies_that_dlp_would_take_and_we_do_not() -> None:
+    def config(text: str, inspect: str = contract().inspect, **changed: Any) -> DlpEngine:
+        return DlpEngine(replace(contract(), deidentify=text, inspect=inspect), "p", **changed)
+
+    whole = contract().deidentify
+    unwrapped = whole.replace(json.dumps(key("hash")), '{"unwrapped": {"key": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}}')
+    transient = whole.replace(json.dumps(key("hash")), '{"transient": {"name": "t"}}')
+    leaving = whole.replace('{"deidentifyConfig": {', '{"deidentifyConfig": {"transformationErrorHandling": {"leaveUntransformed": {}}, ')
+    for text, part in ((unwrapped, "unwrapped"), (transient, "transient"), (leaving, "leaveUntransformed")):
+        assert text != whole and [part in f.where for f in config(text).faults()] == [True]
+    assert config(unwrapped, allow_unwrapped_keys=True).faults() == []
+    assert config(whole, '{"inspectConfig": {}}').faults()
+    words = json.dumps({"inspectConfig": {"infoTypes": [{"name": "EMAIL_ADDRESS"}], "customInfoTypes": [
+        {"infoType": {"name": "W"}, "dictionary": {"wordList": {"words": ["word" * 1000] * 100}}}]}})
+    assert ["no room" in f.problem for f in config(whole, words).faults()] == [True]
+
+
+def test_named_templates(world) -> None:
+    of = contract()
+    names = {"inspect_template": "projects/p/locations/global/inspectTemplates/i", "deidentify_template": "projects/p/locations/global/deidentifyTemplates/d"}
+    missing = world.config(of, **names).faults()
+    assert [f.where for f in missing] == ["--inspect_template", "--deidentify_template"] and "NOT_FOUND" in missing[0].problem
+    world.service.add(names["inspect_template"], inspect_template(of.inspect, ""))
+    world.service.add(names["deidentify_template"], deidentify_template(of.deidentify, ""))
+    config = world.config(of, **names)
+    assert config.faults() == []
+    assert [(v.name, v.updated[:10]) for v in config.lineage()] == [(n, "2026-01-01") for n in names.values()]
+    world.service.add(names["deidentify_template"], types.DeidentifyTemplate())
+    assert ["something else" in f.problem for f in config.faults()] == [True]
+    with pytest.raises(Misconfigured):
+        config.lineage()
+    assert [f.problem for f in replace(config, inspect_template="i", deidentify_template="").faults()] == ["is not the name of a template"]
+
+
+def test_in_a_pipeline(world) -> None:
+    config = pickle.loads(pickle.dumps(world.config(requests_per_minute=None, backoff=Backoff())))
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        outputs = pipeline | beam.Create([_with_day(ROWS), _with_day([{"text": "p1@example.com"}])]) | Deidentify(contract(), config)
+        _ = outputs.events | beam.Map(lambda b: b.num_rows) | "Stored" >> beam.Map(_is, 600)
+        _ = outputs.refused | beam.Map(lambda b: b["field"].to_pylist()) | "Refused" >> beam.Map(_is, ["text"])
+    counted = {m.key.metric.name: m.committed for m in pipeline.result.metrics().query()["counters"]}
+    assert counted["dlp_calls"] == len(world.service.calls) == 1 and counted["dlp_bytes"] == world.service.calls[0][1]
+    assert counted["dlp_retries"] == 0
+    assert {m.key.metric.name: m.committed.count for m in pipeline.result.metrics().query()["distributions"]}["dlp_waited_ms"] == 2
+
+
+def _is(found: Any, expected: Any) -> None:
+    assert found == expected
+
+
+def _with_day(rows: Any) -> Any:
+    listed = batch(rows, contract())
+    return listed.append_column("d", listed["at"].cast("date32"))
