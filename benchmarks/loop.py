@@ -10,12 +10,11 @@ from benchmarks.job import measured
 from benchmarks.rows import Row, decoder, deidentifier, digester
 from schemas.arrow import arrow_schema, stored_columns
 from schemas.contract import Contract
-from schemas.errors import Reason, Rejected
+from schemas.errors import Reason, Rejected, Stage
+from transforms.batch import refused_rows
 from transforms.keys import Keys
 from transforms.onnx import OnnxHandler
 from transforms.seal import seal
-from transforms.batch import refused_rows
-from schemas.errors import Stage
 
 AT_ONCE = 4096
 

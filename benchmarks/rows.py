@@ -18,7 +18,6 @@ from schemas.errors import Reason, Rejected
 from schemas.rules import context_of, rules
 from schemas.templates import deidentify_template, inspect_template
 from transforms.detectors.inspector import Inspector
-from transforms.engines.free_text import apart
 from transforms.engines.plan import key_of
 from transforms.keys import Keys
 from transforms.operators.build import build
@@ -148,7 +147,7 @@ def _inside(field: str, by_type: dict[str, tuple[Any, str]], inspector: Inspecto
         text = row[field]
         if text is None:
             return
-        for start, end, info_type in reversed(apart(inspector.find(text))):
+        for info_type, start, end, _ in reversed(inspector.find(text)):
             operator, context = by_type[info_type]
             new = operator(text[start:end], row[context] if context else None, info_type)
             if new is None:

@@ -22,15 +22,27 @@ from transforms.keys import Keys
 from transforms.onnx import OnnxHandler
 
 
+def strict(line: bytes) -> Row:
+    """json.loads, refusing what it takes and should not: NaN, and surrogates without their other half."""
+    row: Row = json.loads(line, parse_constant=_no_number)
+    if b"\\ud" in line.lower():
+        json.dumps(row, ensure_ascii=False).encode()
+    return row
+
+
+def _no_number(name: str) -> float:
+    raise ValueError("not a number")
+
+
 class _Parse(beam.DoFn):
     def __init__(self, contract: Contract, keys: Keys) -> None:
         self.contract, self.keys = contract, keys
 
     def setup(self) -> None:
-        self.decode = decoder(self.contract, json.loads)
+        self.decode = decoder(self.contract, strict)
         self.digest = digester(self.contract, self.keys.derive("row digests"))
 
-    def process(self, line: bytes) -> Iterator[tuple[bytes, tuple[bytes, Row]] | TaggedOutput]:
+    def process(self, line: bytes) -> Iterator[tuple[bytes, tuple[bytes, Row]]]:
         try:
             row = self.decode(line)
         except Rejected as rejected:
@@ -41,7 +53,7 @@ class _Parse(beam.DoFn):
 
 
 class _First(beam.DoFn):
-    def process(self, keyed: tuple[bytes, Iterable[tuple[bytes, Row]]]) -> Iterator[Row | TaggedOutput]:
+    def process(self, keyed: tuple[bytes, Iterable[tuple[bytes, Row]]]) -> Iterator[Row]:
         (content, row), *rest = keyed[1]
         for other, repeat in rest:
             if other != content:
@@ -56,7 +68,7 @@ class _Deidentify(beam.DoFn):
     def setup(self) -> None:
         self.deidentify = deidentifier(self.contract, self.keys)
 
-    def process(self, row: Row) -> Iterator[Row | TaggedOutput]:
+    def process(self, row: Row) -> Iterator[Row]:
         try:
             yield self.deidentify(dict(row))
         except Rejected as rejected:

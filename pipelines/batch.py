@@ -17,7 +17,7 @@ from pipelines.progress import Watch
 from pipelines.sinks.lake import Lake
 from pipelines.sources.listing import listed
 from pipelines.trace import frames
-from schemas.contract import Contract, load
+from schemas.contract import load
 from schemas.errors import Fault, Misconfigured
 from transforms.engines.local import LocalEngine
 from transforms.onnx import OnnxHandler

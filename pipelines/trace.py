@@ -6,7 +6,7 @@ import traceback
 
 def frames(error: BaseException, most: int = 8) -> str:
     """The error's type, its causes' types, and the innermost places in the code, file:line function."""
-    types = []
+    types: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(types) < 5:
         types.append(type(seen).__name__)

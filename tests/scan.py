@@ -77,7 +77,8 @@ class Scan:
 def _hashes(text: bytes) -> "np.typing.NDArray[np.uint64]":
     """A number below 1 << _BITS for the eight bytes at each place."""
     windows = np.lib.stride_tricks.sliding_window_view(np.frombuffer(text, np.uint8), SHORTEST)
-    return (np.ascontiguousarray(windows).view("<u8").ravel() * _MIX) >> np.uint64(64 - _BITS)
+    hashes: np.typing.NDArray[np.uint64] = (np.ascontiguousarray(windows).view("<u8").ravel() * _MIX) >> np.uint64(64 - _BITS)
+    return hashes
 
 
 def views(content: bytes, depth: int = 0) -> Iterator[bytes]:

@@ -5,12 +5,19 @@ running text; and in lines that are no rows. What no detector of inspect.json wa
 so links and API keys are not planted where text is free (UNASKED).
 """
 
+import csv
+import gzip
 import hashlib
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from itertools import count
+from itertools import count, pairwise
 from typing import Any, NamedTuple
+
+import fastavro
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 FIRST = ("Margaret", "Katherine", "Elizabeth", "Christopher", "Alexander", "Jonathan", "Stephanie", "Benjamin", "Nathaniel", "Frederick")
 LAST = ("Fitzgerald", "Henderson", "Richardson", "Montgomery", "Cunningham", "Washington", "Rodriguez", "Gallagher", "Hernandez", "Armstrong")
@@ -164,3 +171,49 @@ WRONG: dict[str, Callable[[str, str], Any]] = {
 }
 IN_FILES: dict[str, Callable[[str, str], Any]] = {  # of these formats, each row refused for its occupation
     form: lambda s, m: row(m, occupation=s) for form in ("ndjson.gz", "csv", "avro", "parquet")}
+CUT = {"ndjson.gz": 200, "avro": 300}  # files of these formats lack so many bytes; what stood behind the cut nobody reads
+
+
+def files(secrets: list[Planted]) -> dict[str, bytes]:
+    """The files of a run, by name: all planted lines, some twice, some with the id of another; rows in every format, two of
+    the files cut; a CSV file whose header is none; and, apart from them, the rows that break a stage.
+    """
+    lines = [p.line for p in secrets if p.place not in IN_FILES and p.place != CRASHES]
+    notes = [p for p in secrets if p.place == "note 0"]
+    lines += [p.line for p in notes]
+    lines += [json.dumps(row(p.mark, note=other.secret)).encode() for p, other in pairwise(notes)]
+    made = {"rows.ndjson": b"\n".join(lines) + b"\n", "breaks.ndjson": b"\n".join(p.line for p in secrets if p.place == CRASHES)}
+    for form, write in _WRITERS.items():
+        content = write([json.loads(p.line) for p in secrets if p.place == form])
+        made[f"rows.{form}"] = content[:len(content) - CUT.get(form, 0)]
+    secret = next(p.secret for p in secrets if p.place == "csv")
+    made["header.csv"] = f'application_id,"{secret}"\nA0000000-00000000,"{secret}"\n"{secret}\n'.encode()
+    return made
+
+
+def _ndjson_gz(rows: list[dict[str, Any]]) -> bytes:
+    return gzip.compress(b"\n".join(json.dumps(r).encode() for r in rows))
+
+
+def _csv(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, FIELDS)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def _avro(rows: list[dict[str, Any]]) -> bytes:
+    file = io.BytesIO()
+    fastavro.writer(file, {"type": "record", "name": "e", "fields": [
+        {"name": f, "type": ["null", "int" if type(rows[0].get(f)) is int else "string"]} for f in FIELDS]}, rows, sync_interval=1_000)
+    return file.getvalue()
+
+
+def _parquet(rows: list[dict[str, Any]]) -> bytes:
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return file.getvalue()
+
+
+_WRITERS = {"ndjson.gz": _ndjson_gz, "csv": _csv, "avro": _avro, "parquet": _parquet}

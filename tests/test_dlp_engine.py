@@ -1,30 +1,20 @@
 """The dlp engine against a DLP server that fails in every way: nothing unmasked, nothing lost."""
 
 import json
-import pickle
-import random
 from dataclasses import replace
 from typing import Any
 
-import apache_beam as beam
 import pytest
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
-from google.cloud.dlp_v2 import types
 
 from schemas.errors import Misconfigured, Reason, Transient
-from schemas.templates import deidentify_template, inspect_template
-from tests.dlp_contract import OVER_90, RULES, Addresses, batch, contract, key, person, rule, secrets
+from tests.dlp_contract import OVER_90, RULES, batch, contract, key, person, rule, secrets
 from tests.dlp_faults import ANSWERS, FaultPlan
-from tests.dlp_server import Service, serve
+from tests.dlp_world import PATIENT, World, dlp_world
 from transforms import keys
-from transforms.deidentify import Deidentify, deidentify
-from transforms.engines import channel
-from transforms.engines.dlp import Dlp, DlpEngine
-from transforms.engines.local import LocalEngine
-from transforms.engines.quota import Backoff
+from transforms.deidentify import deidentify
 from transforms.keys import Keys
 
-QUICK = Backoff(first=0.001, most=0.02, attempt=0.4, total=0.3)
+QUICK = replace(PATIENT, attempt=0.1, total=0.3)
 PASSING = ("429", "503", "500", "504", "hang")
 ROWS = [person(i) for i in range(600)]
 
@@ -36,40 +26,10 @@ def ring(tmp_path_factory):
     return Keys(str(folder))
 
 
-class World:
-    """A DLP server and engines that talk to it."""
-
-    def __init__(self, ring: Keys) -> None:
-        self.ring, self.service = ring, Service(ring, inspector=lambda config: Addresses())
-        self.server, self.address = serve(self.service)
-        self.now = 0.0
-
-    def config(self, of: Any = None, **changed: Any) -> DlpEngine:
-        given = {"endpoint": self.address, "requests_per_minute": 10**7, "backoff": QUICK}
-        return DlpEngine(of or contract(), "penstock-demo", **(given | changed))
-
-    def engine(self, of: Any = None, **changed: Any) -> Dlp:
-        config = self.config(of, **changed)
-        assert config.faults() == []
-        engine = Dlp(config, draw=random.Random(1).random)
-        engine.setup()
-        return engine
-
-    def local(self, of: Any = None) -> Any:
-        engine = LocalEngine(of or contract(), self.ring, Addresses()).start()
-        engine.setup()
-        return engine
-
-    def close(self) -> None:
-        self.service.stopping.set()
-        self.server.stop(0)
-
-
 @pytest.fixture
 def world(ring):
-    world = World(ring)
-    yield world
-    world.close()
+    with dlp_world(ring) as world:
+        yield world
 
 
 def check(world: World, rows: Any, stored: Any, refused: Any, of: Any = None) -> None:
@@ -111,30 +71,32 @@ def test_several_requests_at_once_but_no_more_than_allowed(world) -> None:
 def test_an_outage_fails_the_run(world, kind) -> None:
     world.service.plan = FaultPlan(kind, seconds=30)
     with pytest.raises(Transient) as caught:
-        world.engine(backoff=replace(QUICK, attempt=0.1)).deidentify(batch(ROWS, contract()))
+        world.engine(backoff=QUICK).deidentify(batch(ROWS, contract()))
     assert not [s for s in secrets(ROWS) if s in str(caught.value)] and caught.value.__cause__ is None
 
 
 @pytest.mark.parametrize("kind", PASSING)
 @pytest.mark.parametrize("plan", [{"calls": 3}, {"share": 0.1}])
 def test_failures_that_pass_lose_nothing(world, kind, plan) -> None:
-    engine = world.engine(backoff=replace(QUICK, attempt=0.1 if kind == "hang" else 5.0, total=30.0), cache_entries=0)
+    engine = world.engine(backoff=replace(PATIENT, attempt=0.5) if kind == "hang" else PATIENT, cache_entries=0)
     world.service.plan = FaultPlan(kind, seconds=30, **plan)
     for part in range(0, 600, 150 if kind != "hang" else 600):
         rows = ROWS[part : part + 150]
         stored, refused = engine.deidentify(batch(rows, contract()))
         check(world, rows, stored, refused)
         assert not refused
-    assert sum(engine.spent.again.values()) == world.service.plan.committed
+    assert kind == "hang" or sum(engine.spent.again.values()) == world.service.plan.committed
 
 
 @pytest.mark.parametrize("kind", sorted(ANSWERS))
 @pytest.mark.parametrize("share", [1.0, 0.1])
 def test_answers_that_prove_nothing_are_not_stored(world, kind, share) -> None:
     engine = world.engine(cache_entries=0, calls_to_find=40)
-    for part in range(0, 600, 600 if share == 1.0 else 100):
+    for part in range(4):
         world.service.plan = FaultPlan(kind, share=share, seed=part)
-        rows = [row | {"note": None} for row in ROWS[part : part + 600]] if kind in ("unchanged_cells", "truncated") else ROWS[part : part + 600]
+        rows = ROWS[part * 40 : part * 40 + 40]
+        if kind in ("unchanged_cells", "truncated"):  # one text among many that is not searched cannot be told from one without findings
+            rows = [row | {"note": None} for row in rows]
         stored, refused = engine.deidentify(batch(rows, contract()))
         check(world, rows, stored, refused)
         assert {r.reason for r in refused} <= {Reason.NOT_DEIDENTIFIED}
@@ -149,6 +111,14 @@ def test_one_wrong_answer_is_asked_again(world) -> None:
     stored, refused = world.engine().deidentify(batch(ROWS, contract()))
     check(world, ROWS, stored, refused)
     assert not refused and len(world.service.calls) == 2
+
+
+@pytest.mark.parametrize("name", ["name", "email", "ssn", "phone", "born", "income", "age"])
+def test_each_transformation_is_seen_not_to_have_happened(world, name) -> None:
+    of = contract([r for r in RULES if r["fields"][0]["name"] == name])
+    world.service.plan = FaultPlan("unchanged")
+    stored, refused = world.engine(of, calls_to_find=5).deidentify(batch(ROWS[1:7], of))
+    assert stored.num_rows == 0 and {r.reason for r in refused} == {Reason.NOT_DEIDENTIFIED}
 
 
 @pytest.mark.parametrize("at", [0, 299, 599])
@@ -206,7 +176,7 @@ def test_a_policy_that_dlp_never_takes_is_not_searched_for_ever(world) -> None:
 def test_too_large_is_refused_alone(world) -> None:
     rows = [{"note": "x" * 490_000}, {"note": "y " * 200_000}, {"note": "z"}]
     stored, refused = world.engine().deidentify(batch(rows, contract()))
-    assert [(r.position, r.reason, r.field) for r in refused] == [(0, Reason.TOO_LARGE, "note")] and stored["note"][1].as_py() == "y " * 200_000
+    assert [(r.position, r.reason, r.field) for r in refused] == [(0, Reason.TOO_LARGE, "note")] and stored["note"].to_pylist() == ["y " * 200_000, "z"]
 
 
 def test_suppressed_records_are_refused(world) -> None:
@@ -251,77 +221,3 @@ def test_refused_values_are_not_kept(world) -> None:
     assert len(engine.deidentify(batch(ROWS[:40], of))[1]) == 1
     world.service.poison = ""
     assert engine.deidentify(batch(ROWS[:40], of))[1] == []
-
-
-@pytest.mark.parametrize(("endpoint", "good"), [
-    ("", True), ("dlp.europe-west1.rep.googleapis.com", True), ("dlp.googleapis.com:443", True), ("localhost:8085", True), ("127.1.2.3:1", True),
-    ("[::1]:8085", True), ("example.com:8085", False), ("10.0.0.1:8085", False), ("http://localhost:8085", False), ("0.0.0.0:8085", False),
-    ("localhost.example.com", False), ("googleapis.com.example.com", False), ("evilgoogleapis.com", False), ("https://dlp.googleapis.com", False),
-    ("dlp.googleapis.com@example.com", False)])
-def test_endpoints(endpoint, good) -> None:
-    assert (DlpEngine(contract(), "p", endpoint=endpoint).faults() == []) is good
-    if not good:
-        with pytest.raises(Misconfigured):
-            channel.connect(endpoint)
-
-
-@pytest.mark.parametrize(("changed", "where"), [
-    ({"project": ""}, "--project"), ({"location": "Europe"}, "--location"), ({"requests_per_minute": 0}, "--requests_per_minute"),
-    ({"workers": 0}, "--workers"), ({"in_flight": 0}, "--in_flight")])
-def test_options(changed, where) -> None:
-    assert [f.where for f in DlpEngine(**({"contract": contract(), "project": "p"} | changed)).faults()] == [where]
-
-
-def test_policies_that_dlp_would_take_and_we_do_not() -> None:
-    def config(text: str, inspect: str = contract().inspect, **changed: Any) -> DlpEngine:
-        return DlpEngine(replace(contract(), deidentify=text, inspect=inspect), "p", **changed)
-
-    whole = contract().deidentify
-    unwrapped = whole.replace(json.dumps(key("hash")), '{"unwrapped": {"key": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}}')
-    transient = whole.replace(json.dumps(key("hash")), '{"transient": {"name": "t"}}')
-    leaving = whole.replace('{"deidentifyConfig": {', '{"deidentifyConfig": {"transformationErrorHandling": {"leaveUntransformed": {}}, ')
-    for text, part in ((unwrapped, "unwrapped"), (transient, "transient"), (leaving, "leaveUntransformed")):
-        assert text != whole and [part in f.where for f in config(text).faults()] == [True]
-    assert config(unwrapped, allow_unwrapped_keys=True).faults() == []
-    assert config(whole, '{"inspectConfig": {}}').faults()
-    words = json.dumps({"inspectConfig": {"infoTypes": [{"name": "EMAIL_ADDRESS"}], "customInfoTypes": [
-        {"infoType": {"name": "W"}, "dictionary": {"wordList": {"words": ["word" * 1000] * 100}}}]}})
-    assert ["no room" in f.problem for f in config(whole, words).faults()] == [True]
-
-
-def test_named_templates(world) -> None:
-    of = contract()
-    names = {"inspect_template": "projects/p/locations/global/inspectTemplates/i", "deidentify_template": "projects/p/locations/global/deidentifyTemplates/d"}
-    missing = world.config(of, **names).faults()
-    assert [f.where for f in missing] == ["--inspect_template", "--deidentify_template"] and "NOT_FOUND" in missing[0].problem
-    world.service.add(names["inspect_template"], inspect_template(of.inspect, ""))
-    world.service.add(names["deidentify_template"], deidentify_template(of.deidentify, ""))
-    config = world.config(of, **names)
-    assert config.faults() == []
-    assert [(v.name, v.updated[:10]) for v in config.lineage()] == [(n, "2026-01-01") for n in names.values()]
-    world.service.add(names["deidentify_template"], types.DeidentifyTemplate())
-    assert ["something else" in f.problem for f in config.faults()] == [True]
-    with pytest.raises(Misconfigured):
-        config.lineage()
-    assert [f.problem for f in replace(config, inspect_template="i", deidentify_template="").faults()] == ["is not the name of a template"]
-
-
-def test_in_a_pipeline(world) -> None:
-    config = pickle.loads(pickle.dumps(world.config(requests_per_minute=None, backoff=Backoff())))
-    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        outputs = pipeline | beam.Create([_with_day(ROWS), _with_day([{"text": "p1@example.com"}])]) | Deidentify(contract(), config)
-        _ = outputs.events | beam.Map(lambda b: b.num_rows) | "Stored" >> beam.Map(_is, 600)
-        _ = outputs.refused | beam.Map(lambda b: b["field"].to_pylist()) | "Refused" >> beam.Map(_is, ["text"])
-    counted = {m.key.metric.name: m.committed for m in pipeline.result.metrics().query()["counters"]}
-    assert counted["dlp_calls"] == len(world.service.calls) == 1 and counted["dlp_bytes"] == world.service.calls[0][1]
-    assert counted["dlp_retries"] == 0
-    assert {m.key.metric.name: m.committed.count for m in pipeline.result.metrics().query()["distributions"]}["dlp_waited_ms"] == 2
-
-
-def _is(found: Any, expected: Any) -> None:
-    assert found == expected
-
-
-def _with_day(rows: Any) -> Any:
-    listed = batch(rows, contract())
-    return listed.append_column("d", listed["at"].cast("date32"))

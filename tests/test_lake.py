@@ -275,7 +275,6 @@ FAR = DAY + timedelta(days=40)
     ((DAY, range(5), False), (DAY, range(5, 9), False), None),
     ((DAY, range(5), False), (FAR, range(5), False), None),  # beyond the horizon: two events
     ((DAY, range(5), True), (NEXT, range(5, 9), True), None),
-    ((DAY, range(5), False), (NEXT, range(5, 9), True), None),
 ])
 def test_of_two_runs_at_once_the_later_commit_loses(out: Path, first, second, loses: str | None) -> None:
     one_run(out, "before", [events(range(100, 110)), events(range(110, 120), NEXT)])

@@ -6,7 +6,6 @@ where to look. So a secret in the NAME of a file is stored, and none is planted 
 
 import base64
 import bz2
-import csv
 import gzip
 import io
 import json
@@ -14,13 +13,11 @@ import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
 import apache_beam as beam
-import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -35,7 +32,7 @@ from schemas.contract import load
 from tests.failing_model import failing_contract
 from tests.runs import Seen, run
 from tests.scan import Scan, forms, pieces, views
-from tests.secrets import ANOTHER_DAY, CRASHES, FIELDS, IN_FILES, KINDS, UNSCORABLE, Planted, planted, row
+from tests.secrets import ANOTHER_DAY, CRASHES, CUT, FIELDS, KINDS, UNSCORABLE, Planted, files, planted
 from transforms import keys as key_folder
 from transforms.engines.local import LocalEngine
 from transforms.keys import Keys
@@ -43,7 +40,6 @@ from transforms.onnx import OnnxHandler
 from transforms.park import Park
 from transforms.seal import private_key, unseal
 
-CUT = ("ndjson.gz", "avro")  # files of these formats are given cut: what stands behind the cut nobody reads
 SECRETS = planted()
 
 
@@ -62,52 +58,12 @@ class Evidence(NamedTuple):
         return failures, b"\n".join(unseal(*(f[c] for c in ("sealed", "run", "stage", "reason", "origin")), unwrap) for f in failures if f["sealed"])
 
 
-def write_inputs(folder: Path) -> None:
-    """Every planted line, some twice, some with the id of another; the cut files and the others; rows that break a model."""
-    folder.mkdir()
-    lines = [p.line for p in SECRETS if p.place not in IN_FILES and p.place != CRASHES]
-    notes = [p for p in SECRETS if p.place == "note 0"]
-    lines += [p.line for p in notes]
-    lines += [json.dumps(row(p.mark, note=other.secret)).encode() for p, other in pairwise(notes)]
-    (folder / "rows.ndjson").write_bytes(b"\n".join(lines) + b"\n")
-    (folder / "breaks.ndjson").write_bytes(b"\n".join(p.line for p in SECRETS if p.place == CRASHES))
-    for form in IN_FILES:
-        rows = [json.loads(p.line) for p in SECRETS if p.place == form]
-        (folder / f"rows.{form}").write_bytes(WRITERS[form](rows))
-    # a header that nobody can take for one, with a secret as the name of a column
-    secret = next(p.secret for p in SECRETS if p.place == "csv")
-    (folder / "header.csv").write_text(f'application_id,"{secret}"\nA0000000-00000000,"{secret}"\n"{secret}\n')
-
-
-def _csv(rows: list[dict]) -> bytes:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue().encode()
-
-
-def _avro(rows: list[dict]) -> bytes:
-    file = io.BytesIO()
-    fastavro.writer(file, {"type": "record", "name": "e", "fields": [
-        {"name": f, "type": ["null", "int" if type(rows[0].get(f)) is int else "string"]} for f in FIELDS]}, rows, sync_interval=1_000)
-    return file.getvalue()[:-300]
-
-
-def _parquet(rows: list[dict]) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), file)
-    return file.getvalue()
-
-
-WRITERS = {"ndjson.gz": lambda rows: gzip.compress(b"\n".join(json.dumps(r).encode() for r in rows))[:-200], "csv": _csv, "avro": _avro,
-           "parquet": _parquet}
-
-
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory) -> Evidence:
     folder = tmp_path_factory.mktemp("leaks")
-    write_inputs(folder / "in")
+    (folder / "in").mkdir()
+    for name, content in files(SECRETS).items():
+        (folder / "in" / name).write_bytes(content)
     key_folder.make(folder / "keys")
     key_folder.make(folder / "other")
     (folder / "a file").touch()
@@ -155,7 +111,8 @@ def test_the_secrets_are_of_at_least_sixteen_kinds_and_stand_in_every_field() ->
 
 
 def test_nothing_that_a_run_shows_or_leaves_holds_a_secret(evidence) -> None:
-    assert Scan(evidence.secrets).of(evidence.outputs) == set()
+    found = Scan(evidence.secrets).of(evidence.outputs)
+    assert not found, "\n".join(f"{label}: {name}" for name, label in sorted(found))
 
 
 def test_the_runs_went_as_they_should(evidence) -> None:
@@ -178,7 +135,7 @@ def test_every_planted_row_was_read_and_what_may_not_be_stored_was_sealed(eviden
     assert [label for label, fate in fates.items() if sum(fate) != 1] == []
     assert [p.label for p in SECRETS if not p.may_store and p.mark in stored] == []
     assert all(fates[p.label][1] for p in SECRETS if p.place in (ANOTHER_DAY, UNSCORABLE, "full_name", "email"))
-    assert {f["reason"] for f in failures if f["origin"].split(":")[0].endswith(CUT)} == {"truncated", "out_of_range"}
+    assert {f["reason"] for f in failures if f["origin"].split(":")[0].endswith(tuple(CUT))} == {"truncated", "out_of_range"}
     _, rows = evidence.opened("unscorable")
     assert all(p.secret.encode() in rows for p in SECRETS if p.place in (ANOTHER_DAY, UNSCORABLE))
 

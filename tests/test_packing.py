@@ -56,7 +56,7 @@ def requests(packer: Packer, rate: float = 0.0) -> Any:
         start = end
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(rows=st.lists(ROW, max_size=40), room=st.integers(150, 3000), cells=st.integers(11, 200), findings=st.integers(1, 30),
        most_rows=st.integers(1, 30), rate=st.sampled_from([0.0, 0.01, 0.5]))
 def test_no_limit_is_passed_and_every_row_is_sent_once(rows, room, cells, findings, most_rows, rate) -> None:
@@ -190,6 +190,7 @@ def test_answers_that_prove_nothing(how) -> None:
     (start, end, request), = requests(packer)
     for row in request.item.table.rows:
         row.values[2].string_value += "#"
+        row.values[LAYOUT.header.index("born")].date_value.day += 1
     answer = changed(request.item.table, how)
     if how in ("reordered", "well"):
         packer.take(answer, start, end, Reported(Proof(LAYOUT, listed), LAYOUT, {}))

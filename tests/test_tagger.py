@@ -1,6 +1,7 @@
 """The tagger: spans, determinism, the trade by bias, and a floor for accuracy on texts written for this test."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_spans_are_code_points_in_order_and_apart(tagger: Tagger) -> None:
     [spans], [without] = tagger.find([text]), tagger.find([plain])
     assert [text[s.start:s.end] for s in spans] == ["Margaret Whitfield", "Manchester"]
     assert [s.info_type for s in spans] == [s.info_type for s in without] == ["PERSON_NAME", "LOCATION"]
-    assert all(a.end <= b.start for a, b in zip(spans, spans[1:]))
+    assert all(a.end <= b.start for a, b in pairwise(spans))
 
 
 def test_lone_surrogates_do_not_stop_it(tagger: Tagger) -> None:

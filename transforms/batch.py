@@ -48,7 +48,7 @@ def refused_rows(stage: Stage, rows: Iterable[tuple[Reason, str | None, str, dat
                  attempt: int = 1) -> pa.RecordBatch:
     """Builds a REFUSED batch from (reason, field, origin, day, row as read) tuples."""
     listed = list(rows)
-    columns = list(zip(*listed)) if listed else [[]] * 5
+    columns: list[Sequence[object]] = list(zip(*listed)) if listed else [()] * 5
     return pa.RecordBatch.from_arrays(
         [pa.array([str(stage)] * len(listed), pa.string()), pa.array([str(r) for r in columns[0]], pa.string()),
          pa.array(columns[1], pa.string()), pa.array(columns[2], pa.string()),
@@ -112,7 +112,8 @@ class ArrowCoder(Coder):
         return False
 
     def to_type_hint(self) -> type:
-        return pa.RecordBatch
+        batch: type = pa.RecordBatch
+        return batch
 
 
 registry.register_coder(pa.RecordBatch, ArrowCoder)

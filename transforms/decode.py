@@ -16,7 +16,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from schemas.contract import Contract
 from schemas.errors import Reason, Stage
-from transforms.batch import CONTENT_HASH, DAY, ID_HASH, LINEAGE, ORIGIN, Refusal, keep, refused_rows
+from transforms.batch import DAY, LINEAGE, ORIGIN, Refusal, keep, refused_rows
 from transforms.columns import Typing
 from transforms.formats import avro, csv, ndjson, parquet
 from transforms.formats.block import Block, Rows
@@ -89,7 +89,7 @@ class Digest:
         return self._digests(self._id, batch[self.id]), self._digests(self._content, text)
 
     @staticmethod
-    def _digests(keyed: "hashlib._Hash", texts: pa.Array) -> pa.Array:
+    def _digests(keyed: "hashlib.blake2b", texts: pa.Array) -> pa.Array:
         digests = bytearray()
         for value in texts.cast(pa.binary()).to_pylist():
             digest = keyed.copy()

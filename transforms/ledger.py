@@ -85,7 +85,8 @@ class LedgerRow:
 
     def to_json(self) -> str:
         """The row as one JSON object; times as RFC 3339."""
-        row = asdict(self) | {"balanced": self.balanced, "partitions": list(self.partitions), "started": self.started.isoformat(), "ended": self.ended.isoformat()}
+        row = asdict(self) | {"balanced": self.balanced, "partitions": list(self.partitions)}
+        row |= {"started": self.started.isoformat(), "ended": self.ended.isoformat()}
         return json.dumps(row)
 
 

@@ -21,10 +21,21 @@ Row = dict[str, Any]
 _NUMPY = {"float": np.float32, "string": np.object_}
 
 
+def _errors() -> tuple[type[Exception], ...]:
+    """ONNX Runtime's own exceptions; each class of them stands alone in its C module."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return tuple(c for c in vars(state).values() if isinstance(c, type) and issubclass(c, Exception))
+
+
+_ERRORS: tuple[type[Exception], ...] = (*_errors(), ValueError, TypeError)
+
+
 class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
     """Scores rows with the model that a descriptor names. Takes rows as dicts, as Beam does, or a RecordBatch."""
 
     takes_columns = True
+    row_errors = _ERRORS  # what a row that cannot be scored may raise
 
     def __init__(self, model: Model) -> None:
         super().__init__()
@@ -38,13 +49,14 @@ class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
         except OSError:
             raise Misconfigured([Fault(where, "cannot be read", "put the model where its descriptor says")]) from None
         if hashlib.sha256(content).hexdigest() != self.model.sha256:
-            raise Misconfigured([Fault(where, "is not the model that its descriptor names (SHA-256 differs)", "restore the file, or make the descriptor anew")])
+            raise Misconfigured([Fault(where, "is not the model that its descriptor names (SHA-256 differs)",
+                                       "restore the file, or make the descriptor anew")])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # Beam runs the threads
         options.log_severity_level = 4  # its messages may hold values
         try:
             session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        except (RuntimeError, ValueError, *_ERRORS):
+        except _ERRORS:
             raise Misconfigured([Fault(where, "cannot be loaded by ONNX Runtime", "export it again (opset 17 or lower, no external data)")]) from None
         if [i.name for i in session.get_inputs()] != [name for name, _ in self.model.inputs]:
             raise Misconfigured([Fault(where, "has other inputs than its descriptor says", "make the descriptor anew")])
@@ -83,14 +95,3 @@ class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
                 values = np.array([missing if row[name] is None else row[name] for row in batch], _NUMPY[kind])
             feed[name] = values.astype(_NUMPY[kind], copy=False).reshape(-1, 1)
         return feed
-
-
-def _errors() -> tuple[type[Exception], ...]:
-    """ONNX Runtime's own exceptions; each class of them stands alone in its C module."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return tuple(c for c in vars(state).values() if isinstance(c, type) and issubclass(c, Exception))
-
-
-_ERRORS = _errors()
-OnnxHandler.row_errors = (*_ERRORS, ValueError, TypeError)  # type: ignore[attr-defined]

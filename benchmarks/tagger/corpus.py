@@ -18,7 +18,6 @@ KIND = {"name": "PERSON_NAME", "first": "PERSON_NAME", "last": "PERSON_NAME", "t
         "street": "STREET_ADDRESS", "address": "STREET_ADDRESS", "postcode": "STREET_ADDRESS", "pcity": "STREET_ADDRESS",
         "flat": "STREET_ADDRESS", "building": "STREET_ADDRESS", "city": "LOCATION", "country": "LOCATION", "place": "LOCATION",
         "state": "LOCATION", "org": "ORGANIZATION_NAME", "date": "DATE", "day": "DATE", "age": "AGE"}
-_PIECE = re.compile(r"\[([^\[\]]*\|[^\[\]]*)\]|\{([A-Za-z0-9]+)\}")
 Part = tuple[str, str | None]  # text, and its type when it is to be found
 
 
@@ -39,7 +38,7 @@ def fill(template: str, values: Values) -> list[Part]:
     at = 0
     for match in re.finditer(r"\{([A-Za-z0-9]+)\}", template):
         parts.append((template[at:match.start()], None))
-        parts.append((getattr(values, match[1])(), KIND.get(match[1])))
+        parts.append((values.slot(match[1]), KIND.get(match[1])))
         at = match.end()
     parts.append((template[at:], None))
     joined: list[Part] = []

@@ -129,5 +129,7 @@ def train(texts: Sequence[Text], found: scipy.sparse.csr_matrix, seed: int, epoc
             square_transitions += pairs ** 2
             transitions -= pace * pairs / np.sqrt(square_transitions)
         if epoch >= epochs // 2:
-            total, total_transitions, steps = total + weights, total_transitions + transitions, steps + 1
-    return total / steps, total_transitions / steps
+            total += weights
+            total_transitions += transitions
+            steps += 1
+    return total / np.float32(steps), total_transitions / np.float32(steps)

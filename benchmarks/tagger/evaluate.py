@@ -11,8 +11,8 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 from benchmarks.tagger.corpus import corpus
@@ -39,13 +39,13 @@ def tally(items: Sequence[dict[str, Any]], findings: Sequence[Sequence[Span]]) -
         wanted = [s for s in spans if s[2]]
         for start, end, kind, _ in found:
             hit = [s[2] for s in spans if s[0] < end and start < s[1]]
-            if hit and not any(hit) or not hit and kind == "AGE" and not labels_ages:
+            if (hit and not any(hit)) or (not hit and kind == "AGE" and not labels_ages):
                 continue
             counts[kind].update(findings=1, right=kind in hit)
             counts["any"].update(findings=1, right=any(hit))
-        for start, end, kind in wanted:
+        for start, end, want in wanted:
             hit = [f.info_type for f in found if f.start < end and start < f.end]
-            counts[str(kind)].update(labelled=1, found=kind in hit)
+            counts[str(want)].update(labelled=1, found=want in hit)
             counts["any"].update(labelled=1, found=bool(hit))
     return counts
 

@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 
-from benchmarks.tagger.values import DAYS, MONTHS, NUMBERS, Values
+from benchmarks.tagger.figures import DAYS, MONTHS, NUMBERS
+from benchmarks.tagger.values import Values
 from transforms.detectors.tagger_features import Keys, key
 
 NATIONS = ("American British English Scottish Welsh Irish French German Spanish Italian Portuguese Dutch Belgian Swiss Austrian Polish Czech Slovak "

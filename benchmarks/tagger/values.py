@@ -1,12 +1,13 @@
 """Values for the templates' slots: names, places, streets, organisations, dates ... drawn from faker's locales and world.txt."""
 
-import datetime
 import random
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import faker
+
+from benchmarks.tagger import figures
 
 HERE = Path(__file__).parent
 LOCALES = ("en_US en_US en_US en_US en_GB en_GB en_AU en_CA en_IN en_IE en_NZ en_PH de_DE de_AT de_CH fr_FR fr_CA fr_CH es_ES es_MX "
@@ -15,16 +16,6 @@ LOCALES = ("en_US en_US en_US en_US en_GB en_GB en_AU en_CA en_IN en_IE en_NZ en
 NAME_SHAPES = ("{f} {l}",) * 14 + ("{f} {i}. {l}",) * 2 + ("{f} {i} {l}", "{f} {f2} {l}", "{f} {l}-{l2}", "{f}-{f2} {l}", "{i}. {l}",
                                                         "{l}, {f}", "{f} {l} {l2}", "{f} {l} Jr.", "{t} {f} {l}", "{t} {l}",
                                                         "{f} de {l}", "{f} van {l}", "{f} von {l}", "{f} {i}.", "{f} {l} III")
-MONTHS = "January February March April May June July August September October November December".split()
-DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-NUMBERS = ("one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen "
-           "twenty thirty forty fifty sixty seventy eighty ninety").split()
-DATES = ("{d} {B} {Y}", "{B} {d}, {Y}", "{B} {d}", "{d} {B}", "{B} {o}, {Y}", "{B} {o}", "the {o} of {B}", "{o} {B} {Y}", "{o} of {B} {Y}",
-         "{b} {d}, {Y}", "{d} {b} {Y}", "{b} {d}", "{d}-{b}-{Y}", "{d}-{b}-{y}", "{A}, {B} {d}", "{A}, {d} {B} {Y}", "{a} {d} {b}", "{B} {Y}", "{b} {Y}",
-         "{A} {B} {o}", "{m}/{d}/{Y}", "{d}/{m}/{Y}", "{d}.{m}.{Y}", "{Y}-{m:02d}-{d:02d}", "{m}/{d}/{y}", "{d:02d}.{m:02d}.{y}", "{m}-{d}-{Y}",
-         "{Y}/{m:02d}/{d:02d}", "{Y}-{m:02d}-{d:02d} {H:02d}:{M:02d}:{S:02d}", "{Y}-{m:02d}-{d:02d}T{H:02d}:{M:02d}:{S:02d}",
-         "{d} {B}, {Y}", "{b}. {d}, {Y}", "{d} {B} '{y}", "{B} {d} {Y}", "{a} {b} {d} {Y}", "{m}/{d}/{Y} {H}:{M:02d}", "{d}th {B} {Y}", "{B} the {o}")
-DEMONYMS = "German French British Irish Mexican Indian Turkish Greek Korean Kenyan".split()
 
 
 def world() -> dict[str, list[str]]:
@@ -68,6 +59,10 @@ class Values:
     def settle(self) -> None:
         """Picks the locale of the next text: most of its values come from there."""
         self.pool = self.random.choice(self.pools)
+
+    def slot(self, name: str) -> str:
+        """A value for {name} in a template."""
+        return figures.SLOTS[name](self.random) if name in figures.SLOTS else str(getattr(self, name)())
 
     def pick(self, what: str) -> str:
         pool = self.pool if self.random.random() < 0.8 else self.random.choice(self.pools)
@@ -206,9 +201,11 @@ class Values:
         if r < 0.35:
             return self.pick("company")
         if r < 0.65:
-            made = re.sub(r"\{(\w+)\}", lambda m: getattr(self, m[1])(), choose(w["org_plain"]))
+            made = re.sub(r"\{(\w+)\}", lambda m: self.slot(m[1]), choose(w["org_plain"]))
             return f"{made} {choose(w['org_forms'])}" if self.random.random() < 0.15 else made
-        head = choose([lambda: choose(w["org_heads"]), self.W, self.last, self.city, lambda: f"{self.W()} {self.W()}", lambda: self.invent("last")])()
+        kinds: list[Callable[[], str]] = [lambda: choose(w["org_heads"]), self.W, self.last, self.city, lambda: f"{self.W()} {self.W()}",
+                                          lambda: self.invent("last")]
+        head = choose(kinds)()
         made = f"{head} {choose(w['org_tails'])}" if self.random.random() < 0.7 else f"{head} {self.W()}"
         if self.random.random() < 0.2:
             made += " " + choose(w["org_tails"])
@@ -222,53 +219,8 @@ class Values:
         return (self.pools[0]["job"][int(r * 200) % len(self.pools[0]["job"])] if r < 0.4
                 else f"{self.random.choice(self.world['job_areas'])} {word.capitalize() if r < 0.8 else word}")
 
-    def year(self) -> str:
-        return str(self.random.randint(1900, 2030))
-
-    def day(self) -> str:
-        name = self.random.choice(DAYS)
-        return self.random.choice([name] * 5 + [name[:3], name.lower(), name + "s"])
-
-    def date(self) -> str:
-        on = datetime.datetime(1920, 1, 1) + datetime.timedelta(seconds=self.random.randint(0, 110 * 365 * 86400))
-        ending = "th" if 10 < on.day < 14 else {1: "st", 2: "nd", 3: "rd"}.get(on.day % 10, "th")
-        month, day = MONTHS[on.month - 1], DAYS[on.weekday()]
-        return self.random.choice(DATES).format(d=on.day, m=on.month, Y=on.year, y=f"{on.year % 100:02d}", H=on.hour, M=on.minute, S=on.second,
-                                                o=f"{on.day}{ending}", B=month, b=month[:3], A=day, a=day[:3])
-
-    def age(self) -> str:
-        n = self.random.randint(1, 99)
-        tens = NUMBERS[17 + n // 10] if n >= 20 else ""
-        spelled = NUMBERS[n - 1] if n <= 20 else tens + (f"-{NUMBERS[n % 10 - 1]}" if n % 10 else "")
-        return spelled if self.random.random() < 0.12 else str(n)
-
-    def phone(self) -> str:
-        form = self.random.choice(["###-###-####", "(###) ###-####", "+## ### #######", "+1-###-###-####x###", "0#### ######", "## ### ###", "##########",
-                                   "###.###.####", "(##) ####-####"])
-        return self._digits(form)
-
-    def _digits(self, form: str) -> str:
-        return re.sub("#", lambda _: str(self.random.randint(0, 9)), form)
-
-    def card(self) -> str:
-        return self._digits(self.random.choice(["4###############", "5### #### #### ####", "3#############", "6011-####-####-####"]))
-
-    def ssn(self) -> str:
-        return self._digits(self.random.choice(["###-##-####", "### ## ####", "#########"]))
-
-    def iban(self) -> str:
-        return self._digits(self.random.choice(["DE####################", "GB##NWBK##############", "gb##mvfc##############", "FR## #### #### #### #### #### ###"]))
-
     def email(self) -> str:
         return f"{self.first()}{self.random.choice(['.', '', '_'])}{self.last()}@{self.w()}.{self.random.choice(['com', 'org', 'net', 'de', 'co.uk'])}".replace(" ", "")
 
     def url(self) -> str:
         return self.random.choice(["http://www.{}{}.com/", "https://{}.{}.org", "www.{}{}.net", "https://{}.com/{}"]).format(self.w(), self.w())
-
-    def amount(self) -> str:
-        n = self.random.randint(1, 5000)
-        return self.random.choice(["${}", "£{}", "€{}", "{} euros", "{} dollars", "{} pounds", "USD {}", "{} GBP", "{} EUR", "{} million", "$ {}.99"]).format(n)
-
-    def time(self) -> str:
-        h, m = self.random.randint(1, 23), self.random.randint(0, 59)
-        return self.random.choice([f"{h}:{m:02d}", f"{h % 12 + 1}pm", f"{h % 12 + 1} am", f"{h % 12 + 1}:{m:02d} PM", "noon", "midnight"])

@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.sources.broken import Unreadable
-from pipelines.sources.parquet_pages import largest_page
+from pipelines.sources.parquet_pages import Declared, declared, largest_page
 from schemas.errors import Reason
 from transforms.formats.block import Block
 
 _MAGIC = b"PAR1"
+_ENDING = 8  # bytes: length of the footer, magic
 _ALLOWED = 64 << 20  # bytes that any file may unpack to, and any page
 _RATIO = 100  # bytes declared to bytes of the file
 _ROWS_A_BYTE = 1_000
@@ -62,11 +63,13 @@ def parquet_blocks(file: io.BufferedReader, path: str, index: int, block_bytes: 
     OSError of a file that cannot be reached.
     """
     size = file.seek(0, io.SEEK_END)
-    _check_ends(file, size)
+    footer = _footer(file, size)
     watched = _Watched(file)
     start = written_out = 0
     try:
-        parquet = _opened(watched, size)
+        found = declared(footer)
+        _check(found, watched, size)
+        parquet = pq.ParquetFile(pa.PythonFile(watched, mode="r"), read_dictionary=list(found.columns), pre_buffer=False, buffer_size=1 << 20)
         for batch in parquet.iter_batches(_MOST_ROWS, use_threads=False):
             batch.validate()
             sizes = np.cumsum(_row_sizes(batch))
@@ -80,47 +83,37 @@ def parquet_blocks(file: io.BufferedReader, path: str, index: int, block_bytes: 
         if watched.failure is not None:
             raise watched.failure from None
         raise Unreadable(Reason.MALFORMED, start) from None
-    if start != parquet.metadata.num_rows:
+    if start != found.rows:
         raise Unreadable(Reason.MALFORMED, start)
 
 
-def _check_ends(file: io.BufferedReader, size: int) -> None:
-    """The file begins and ends as a Parquet file does, and its footer fits into it."""
+def _footer(file: io.BufferedReader, size: int) -> bytes:
+    """The footer of a file that begins and ends as a Parquet file does. Raises Unreadable."""
     file.seek(0)
     begin = file.read(len(_MAGIC))
-    file.seek(max(size - 8, 0))
-    end = file.read(8)
-    if not _MAGIC.startswith(begin) and begin != _MAGIC:
+    file.seek(max(size - _ENDING, 0))
+    end = file.read(_ENDING)
+    if not _MAGIC.startswith(begin):
         raise Unreadable(Reason.MALFORMED, 0)
-    if size < 12 or end[4:] != _MAGIC:
+    if size < len(_MAGIC) + _ENDING or end[4:] != _MAGIC:
         raise Unreadable(Reason.TRUNCATED, 0)
-    footer = int.from_bytes(end[:4], "little")
-    if footer > size - 12:
+    length = int.from_bytes(end[:4], "little")
+    if length > size - len(_MAGIC) - _ENDING:
         raise Unreadable(Reason.MALFORMED, 0)
-    if footer > _LONGEST_FOOTER:
+    if length > _LONGEST_FOOTER:
         raise Unreadable(Reason.TOO_LARGE, 0)
+    file.seek(size - _ENDING - length)
+    return file.read(length)
 
 
-def _opened(watched: _Watched, size: int) -> pq.ParquetFile:
-    metadata = pq.read_metadata(pa.PythonFile(watched, mode="r"))
-    if metadata.num_columns > _MOST_COLUMNS or metadata.num_rows > _ROWS_A_BYTE * size:
+def _check(found: Declared, watched: _Watched, size: int) -> None:
+    """Raises Unreadable where it declares too much, ValueError where it declares what cannot be."""
+    if found.rows < 0 or any(end > size for _, end in found.chunks):
+        raise ValueError("footer")
+    if len(found.columns) > _MOST_COLUMNS or found.rows > _ROWS_A_BYTE * size or found.unpacked > _RATIO * size + _ALLOWED:
         raise Unreadable(Reason.TOO_LARGE, 0)
-    if any(pa.types.is_nested(kind) for kind in metadata.schema.to_arrow_schema().types):
-        raise Unreadable(Reason.MALFORMED, 0)  # an event is flat
-    columns = [(group, column) for group in range(metadata.num_row_groups) for column in range(metadata.num_columns)]
-    chunks = [metadata.row_group(group).column(column) for group, column in columns]
-    declared = sum(chunk.total_uncompressed_size for chunk in chunks)
-    if declared > _RATIO * size + _ALLOWED:
+    if any(largest_page(watched, begin, end) > _ALLOWED for begin, end in found.chunks):
         raise Unreadable(Reason.TOO_LARGE, 0)
-    for chunk in chunks:
-        begin = chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset
-        if not 0 <= begin <= size or not 0 <= chunk.total_compressed_size <= size:
-            raise Unreadable(Reason.MALFORMED, 0)
-        if largest_page(watched, begin, begin + chunk.total_compressed_size) > _ALLOWED:
-            raise Unreadable(Reason.TOO_LARGE, 0)
-    names = [metadata.schema.column(i).path for i in range(metadata.num_columns)]
-    return pq.ParquetFile(pa.PythonFile(watched, mode="r"), metadata=metadata, read_dictionary=names, pre_buffer=False,
-                          buffer_size=1 << 20)
 
 
 def _row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:

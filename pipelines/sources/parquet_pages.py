@@ -1,16 +1,49 @@
-"""Page headers of a Parquet column chunk, read without unpacking anything.
+"""What a Parquet file declares in its footer and its page headers (parquet.thrift), before anything of it is unpacked.
 
-Arrow allocates and unpacks what a page header declares, up to 2 GiB, whatever the footer says; so the headers are looked at
-first. They are Thrift structs in the compact protocol (parquet.thrift, PageHeader; thrift-compact-protocol.md).
+Arrow allocates and unpacks what a page header declares, up to 2 GiB, whatever the footer says; so these are looked at first.
 """
 
 import io
+from dataclasses import dataclass
+from typing import Any
 
-_HEADER = 1 << 16  # bytes read for one header: it may hold the page's smallest and largest value
+from pipelines.sources.thrift import read_struct
+
+# Fields of FileMetaData, SchemaElement, RowGroup, ColumnChunk, ColumnMetaData and PageHeader.
+_SCHEMA, _ROWS, _GROUPS = 2, 3, 4
+_REPETITION, _NAME, _CHILDREN = 3, 4, 5
+_CHUNKS = 1
+_METADATA = 3
+_UNPACKED, _PACKED, _DATA_PAGE, _DICTIONARY_PAGE = 6, 7, 9, 11
+_PAGE_UNPACKED, _PAGE_PACKED = 2, 3
+_REPEATED = 2
+_HEADER = 1 << 16  # bytes read for one page header: it may hold the page's smallest and largest value
 _LONGEST_HEADER = 1 << 20
-_UNCOMPRESSED_SIZE, _COMPRESSED_SIZE = 2, 3  # fields of PageHeader
-_BOOLEANS, _BYTE, _INTEGERS, _DOUBLE, _BINARY, _LISTS, _MAP, _STRUCT = (1, 2), 3, (4, 5, 6), 7, 8, (9, 10), 11, 12
-_DEEPEST = 8
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a footer says. unpacked: bytes of all columns; chunks: (begin, end) of each column chunk in the file."""
+
+    rows: int
+    columns: tuple[str, ...]
+    unpacked: int
+    chunks: tuple[tuple[int, int], ...]
+
+
+def declared(footer: bytes) -> Declared:
+    """Reads FileMetaData. Raises ValueError where it is none, or its columns are not flat."""
+    try:
+        metadata, _ = read_struct(footer)
+        elements = metadata[_SCHEMA][1:]
+        if any(e.get(_CHILDREN) or e.get(_REPETITION) == _REPEATED for e in elements):
+            raise ValueError("nested")
+        names = tuple(e[_NAME].decode() for e in elements)
+        columns = [chunk[_METADATA] for group in metadata.get(_GROUPS, []) for chunk in group[_CHUNKS]]
+        chunks = tuple(map(_chunk, columns))
+        return Declared(int(metadata[_ROWS]), names, sum(max(c[_UNPACKED], 0) for c in columns), chunks)
+    except (AttributeError, IndexError, KeyError, TypeError):
+        raise ValueError("footer") from None
 
 
 def largest_page(file: io.RawIOBase, begin: int, end: int) -> int:
@@ -20,7 +53,7 @@ def largest_page(file: io.RawIOBase, begin: int, end: int) -> int:
         file.seek(begin)
         header = file.read(_HEADER) or b""
         try:
-            length, unpacked, packed = _sizes(header)
+            length, unpacked, packed = _page(header)
         except IndexError:
             length, unpacked, packed = _whole(header + (file.read(_LONGEST_HEADER) or b""))
         if packed < 0 or unpacked < 0:
@@ -30,75 +63,25 @@ def largest_page(file: io.RawIOBase, begin: int, end: int) -> int:
     return largest
 
 
-def _whole(header: bytes) -> tuple[int, int, int]:
+def _chunk(column: dict[int, Any]) -> tuple[int, int]:
+    pages = [column[_DATA_PAGE], column.get(_DICTIONARY_PAGE) or column[_DATA_PAGE]]  # some writers put 0 for none
+    begin = min(pages)
+    if begin < 0 or column[_PACKED] < 0:
+        raise ValueError("offset")
+    return begin, begin + column[_PACKED]
+
+
+def _page(header: bytes) -> tuple[int, int, int]:
+    """(length of the header, unpacked size, packed size of the page). Raises IndexError where the header is cut."""
+    fields, length = read_struct(header)
     try:
-        return _sizes(header)
-    except IndexError:
+        return length, int(fields[_PAGE_UNPACKED]), int(fields[_PAGE_PACKED])
+    except (KeyError, TypeError):
         raise ValueError("page header") from None
 
 
-def _sizes(header: bytes) -> tuple[int, int, int]:
-    """(length of the header, unpacked size, packed size of the page). Raises IndexError where the header is cut."""
-    sizes = {_UNCOMPRESSED_SIZE: -1, _COMPRESSED_SIZE: -1}
-    at, field = 0, 0
-    while header[at]:
-        field, kind, at = _field(header, at, field)
-        if field in sizes and kind in _INTEGERS:
-            value, at = _varint(header, at)
-            sizes[field] = value >> 1 ^ -(value & 1)
-        else:
-            at = _skip(header, at, kind, 0)
-    return at + 1, sizes[_UNCOMPRESSED_SIZE], sizes[_COMPRESSED_SIZE]
-
-
-def _field(data: bytes, at: int, before: int) -> tuple[int, int, int]:
-    """(field id, type, where its value stands)."""
-    kind, delta = data[at] & 0x0F, data[at] >> 4
-    if delta:
-        return before + delta, kind, at + 1
-    value, at = _varint(data, at + 1)
-    return value >> 1 ^ -(value & 1), kind, at
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("number")
-
-
-def _skip(data: bytes, at: int, kind: int, depth: int) -> int:
-    """Where the value of this type ends."""
-    if depth > _DEEPEST:
-        raise ValueError("depth")
-    if kind in _BOOLEANS:
-        return at
-    if kind == _BYTE:
-        return at + 1
-    if kind in _INTEGERS:
-        return _varint(data, at)[1]
-    if kind == _DOUBLE:
-        return at + 8
-    if kind == _BINARY:
-        length, at = _varint(data, at)
-        return at + length
-    if kind == _STRUCT:
-        field = 0
-        while data[at]:
-            field, inner, at = _field(data, at, field)
-            at = _skip(data, at, inner, depth + 1)
-        return at + 1
-    if kind in _LISTS:
-        count, inner = data[at] >> 4, data[at] & 0x0F
-        at += 1
-        if count == 15:
-            count, at = _varint(data, at)
-        for _ in range(count):
-            at = _skip(data, at, inner, depth + 1) if inner not in _BOOLEANS else at + 1
-            _ = data[at]
-        return at
-    raise ValueError("type")
+def _whole(header: bytes) -> tuple[int, int, int]:
+    try:
+        return _page(header)
+    except IndexError:
+        raise ValueError("page header") from None

@@ -8,8 +8,8 @@ from schemas import bigquery
 from schemas.arrow import stored_columns
 from schemas.contract import Contract, load
 from schemas.fields import PRIVACY, Field
-from schemas.tables import FAILURES, RUNS, Column
 from schemas.rules import kind, rules
+from schemas.tables import FAILURES, RUNS, Column
 from schemas.templates import deidentify_template
 
 

@@ -9,7 +9,7 @@ It is made for prose. Machine logs are not prose: user agents look like names, s
 import io
 import math
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,8 @@ from transforms.detectors.tagger_features import OFFSETS, REACH, TOGETHER, Keys,
 TYPES = ("PERSON_NAME", "STREET_ADDRESS", "LOCATION", "ORGANIZATION_NAME", "DATE", "AGE")
 LABELS = 2 * len(TYPES) + 1  # 0: outside; 2t+1: first word of type t; 2t+2: further word of type t
 PIECE = 200  # longest chain, in words; a longer text is cut so that one huge text does not stretch the whole batch
-KNOWN_WORDS = 40_000  # words kept between batches: about 400 bytes each
+KNOWN_WORDS = 40_000  # words kept between batches: about 500 bytes each
+BATCH_TEXTS, BATCH_CHARACTERS = 512, 200_000  # looked at in one go, so that memory stays small
 SCREEN = 1.0  # a text whose words, each read alone, all stay this far (log odds) below "part of a finding" is left
 BUCKETS = 1 << 21
 
@@ -56,7 +57,7 @@ class Tagger:
             self._bias = float(stored["bias"]) + bias
         self._keys = np.concatenate([np.zeros(1, np.uint32), keys])
         self._weights: Floats = np.concatenate([np.zeros((1, LABELS), np.float32), scaled.astype(np.float32)])
-        self._row_of = np.zeros(BUCKETS, np.int32)
+        self._row_of: npt.NDArray[np.int32] = np.zeros(BUCKETS, np.int32)
         self._row_of[keys % BUCKETS] = np.arange(1, len(keys) + 1)
         self._transitions: Floats = np.exp(np.maximum(transitions - transitions.max(), -20.0))
         self._forget()
@@ -64,9 +65,15 @@ class Tagger:
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
         """The findings of each text, in order of their start; findings of one text do not overlap."""
         found: list[list[Span]] = []
-        for start in range(0, len(texts), 512):
-            found += self._find(texts[start:start + 512])
-        return found
+        ahead: list[str] = []
+        room = BATCH_CHARACTERS
+        for text in texts:
+            if ahead and (len(ahead) == BATCH_TEXTS or len(text) > room):
+                found += self._find(ahead)
+                ahead, room = [], BATCH_CHARACTERS
+            ahead.append(text)
+            room -= len(text)
+        return found + self._find(ahead) if ahead else found
 
     def _forget(self) -> None:
         self._ids: dict[str, dict[str, int]] = {"": {}, "y": {}, "Y": {}}
@@ -95,8 +102,9 @@ class Tagger:
         return number
 
     def _rows(self, keys: Keys) -> npt.NDArray[np.int32]:
-        rows = self._row_of[keys % np.uint32(BUCKETS)]
-        return np.where(self._keys[rows] == keys, rows, np.int32(0))
+        rows: npt.NDArray[np.int32] = self._row_of[keys % np.uint32(BUCKETS)]
+        rows[self._keys[rows] != keys] = 0
+        return rows
 
     def _find(self, texts: Sequence[str]) -> list[list[Span]]:
         if sum(map(len, self._ids.values())) > KNOWN_WORDS:
@@ -177,8 +185,8 @@ def marginals(scores: Floats, transitions: Floats, chains: Sequence[tuple[int, i
     starts, lengths = ordered[:, 0], ordered[:, 1]
     steps = [starts[:int(np.searchsorted(-lengths, -t))] + t for t in range(int(lengths[0]))]  # rows of every chain's word t
     local = np.exp(np.maximum(scores - scores.max(1, keepdims=True), -40.0))  # never 0: no sum below may vanish
-    answer = local.copy()
-    for before, at in zip(steps, steps[1:]):
+    answer: Floats = local.copy()
+    for before, at in pairwise(steps):
         step = np.einsum("ij,jk", answer[before[:len(at)]], transitions) * local[at]
         answer[at] = step / step.sum(1, keepdims=True)
     backward = np.ones((len(starts), LABELS), np.float32)

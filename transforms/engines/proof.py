@@ -9,14 +9,14 @@ import pyarrow.compute as pc
 from google.cloud.dlp_v2 import types
 
 from schemas.errors import Reason
-from schemas.rules import Rule
+from schemas.rules import Rule, kind
 from transforms.engines.cells import must_change, typed
 from transforms.engines.combinations import Combinations, blank
 from transforms.engines.conditions import holds
 from transforms.engines.layout import Layout
 from transforms.engines.packing import Answers, Unproven
 from transforms.operators.operator import Value
-from transforms.operators.values import text_of
+from transforms.operators.values import from_proto, text_of
 
 MOST_FINDINGS = 3000
 """What DLP transforms in one request; at so many, more may have been left as they were."""
@@ -43,7 +43,7 @@ def findings(overview: Any) -> dict[str, int]:
 class Proof:
     """The judge of one batch's answers. Threads may share it.
 
-    A text that an encryption, a hash, a mask or a redaction left as it was proves nothing, by the rule of the local engine.
+    A value that came back as it was, where its transformation says otherwise, proves nothing.
     One such cell and the whole answer is not believed: what stands beside it may have been left as it was as well.
     """
 
@@ -57,8 +57,7 @@ class Proof:
                 raise Unproven("a value is missing")
         elif text_of(after) == text_of(before):
             rule = self._rule(group, name, combination)
-            changes = must_change(rule.primitive) if rule is not None and rule.primitive is not None else None
-            if before != "" and changes is not None and changes(text_of(before)):
+            if before != "" and rule is not None and rule.primitive is not None and not _may_stay(rule.primitive, text_of(before)):
                 raise Unproven("a value came back as it was")
 
     def _rule(self, group: int, name: str, combination: int) -> Rule | None:
@@ -72,6 +71,23 @@ class Proof:
                     taking[at] = rule
             self._rules[group, name] = taking
         return self._rules[group, name][combination]
+
+
+def _may_stay(primitive: types.PrimitiveTransformation, text: str) -> bool:
+    """Whether a transformation may answer the text that it was given: the local engine's rule, and what a service can skip.
+
+    A bucket, a replacement or a word of a dictionary may be what stood there already; a date may be shifted by no day.
+    """
+    if (changes := must_change(primitive)) is not None:
+        return not changes(text)
+    name = kind(primitive)
+    if name == "dateShiftConfig":
+        return bool(primitive.date_shift_config.lower_bound_days <= 0 <= primitive.date_shift_config.upper_bound_days)
+    if name == "replaceDictionaryConfig":
+        return text in primitive.replace_dictionary_config.word_list.words
+    given = {"replaceConfig": [primitive.replace_config.new_value],
+             "bucketingConfig": [b.replacement_value for b in primitive.bucketing_config.buckets]}.get(name, [])
+    return text in {text_of(value) for value in map(from_proto, given) if value is not None}
 
 
 @dataclass(frozen=True)
