@@ -24,7 +24,7 @@ from transforms.onnx import OnnxHandler
 
 def strict(line: bytes) -> Row:
     """json.loads, refusing what it takes and should not: NaN, and surrogates without their other half."""
-    row: Row = json.loads(line, parse_constant=_no_number)
+    row: Row = json.loads(line.decode(), parse_constant=_no_number)
     if b"\\ud" in line.lower():
         json.dumps(row, ensure_ascii=False).encode()
     return row

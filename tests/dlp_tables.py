@@ -1,8 +1,10 @@
 """What the DLP server of the tests computes: de-identification of a table by the local engine's plan."""
 
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +14,7 @@ from google.cloud.dlp_v2 import types
 from schemas.contract import Contract
 from schemas.errors import Misconfigured
 from schemas.fields import Field
-from schemas.rules import context_of, rules
+from schemas.rules import Rule, context_of, rules
 from transforms.engines import plan, wire
 from transforms.engines.cells import contexts_of
 from transforms.engines.conditions import holds
@@ -29,8 +31,8 @@ class Invalid(Exception):
     """400, with the message that the service gives."""
 
 
-class Counting:
-    """An inspector that remembers how many findings each text had."""
+class Counting(threading.local):
+    """An inspector that remembers, for each thread, how many findings each text had."""
 
     def __init__(self, inspector: Inspector) -> None:
         self.inspector = inspector
@@ -61,13 +63,8 @@ def as_batch(table: Any) -> tuple[pa.RecordBatch, tuple[Field, ...]]:
 def deidentify(table: Any, config: types.DeidentifyConfig, inspector: Inspector, keys: Keys, response: Any) -> int:
     """Fills a raw DeidentifyContentResponse; the number of findings. Raises Invalid."""
     batch, fields = as_batch(table)
-    template = types.DeidentifyTemplate(deidentify_config=config)
-    counting = Counting(inspector)
-    try:
-        made = plan.make(_contract(fields, template), keys, counting)
-    except Misconfigured as misconfigured:
-        raise Invalid("; ".join(f"{f.where.partition(': ')[2]} {f.problem}" for f in misconfigured.faults)) from None
-    batch = _whole(batch, template)
+    made, listed, counting = _plan(types.DeidentifyConfig.serialize(config), fields, inspector, keys)
+    batch = _whole(batch, listed)
     kept = pa.array([True] * batch.num_rows)
     for condition in made.suppressed:
         kept = pc.and_not(kept, holds(condition, batch))
@@ -89,7 +86,7 @@ def deidentify(table: Any, config: types.DeidentifyConfig, inspector: Inspector,
         for info_type, count in counts.items():
             summary.add(info_type={"name": info_type}, field={"name": column.name}).results.add(count=count, code=SUCCESS)
             found += count
-        if any(column.name in rule.fields and rule.primitive is not None for rule in rules(template)):
+        if any(column.name in rule.fields and rule.primitive is not None for rule in listed):
             summary.add(field={"name": column.name}).results.add(count=batch.num_rows - cells.null_count, code=SUCCESS)
     _write(table, columns, kept, response.item.table)
     return found
@@ -117,15 +114,20 @@ def reidentify(table: Any, config: types.DeidentifyConfig, keys: Keys, response:
     _write(table, columns, pa.array([True] * batch.num_rows), response.item.table)
 
 
-def _contract(fields: tuple[Field, ...], template: types.DeidentifyTemplate) -> Contract:
+@lru_cache(maxsize=64)
+def _plan(config: bytes, fields: tuple[Field, ...], inspector: Inspector, keys: Keys) -> tuple[plan.Plan, tuple[Rule, ...], Counting]:
+    template, counting = types.DeidentifyTemplate(deidentify_config=types.DeidentifyConfig.deserialize(config)), Counting(inspector)
     text = types.DeidentifyTemplate.to_json(template, use_integers_for_enums=False)
-    return Contract("request", "1", "", "request", fields, "", "", timedelta(0), "refuse", 0, "{}", text, None)
+    contract = Contract("request", "1", "", "request", fields, "", "", timedelta(0), "refuse", 0, "{}", text, None)
+    try:
+        return plan.make(contract, keys, counting), rules(template), counting
+    except Misconfigured as misconfigured:
+        raise Invalid("; ".join(f"{f.where.partition(': ')[2]} {f.problem}" for f in misconfigured.faults)) from None
 
 
-def _whole(batch: pa.RecordBatch, template: types.DeidentifyTemplate) -> pa.RecordBatch:
+def _whole(batch: pa.RecordBatch, listed: Sequence[Rule]) -> pa.RecordBatch:
     """With a column of nulls for each context that the table does not have."""
-    wanted = {context_of(p) for rule in rules(template) for _, p in rule.primitives()} | {
-        c.field for rule in rules(template) for c in rule.condition or ()}
+    wanted = {context_of(p) for rule in listed for _, p in rule.primitives()} | {c.field for rule in listed for c in rule.condition or ()}
     for name in sorted(wanted - {"", *batch.schema.names}):
         batch = batch.append_column(name, pa.nulls(batch.num_rows, pa.string()))
     return batch

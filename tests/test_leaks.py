@@ -142,7 +142,9 @@ def test_every_planted_row_was_read_and_what_may_not_be_stored_was_sealed(eviden
 
 def test_a_run_leaves_nothing_outside_its_output(evidence) -> None:
     """Nor does anything appear there while it lasts: no spilled rows, no cache, no telemetry of a library."""
-    assert {name for name in evidence.outputs if name.split("/")[1] not in ("stdout", "stderr", "out")} == set()
+    outside = {name: content for name, content in evidence.outputs.items() if name.split("/")[1] not in ("stdout", "stderr", "out")}
+    # Python tries whether it may write to TMPDIR with a file that holds "blat" for a moment (tempfile._get_default_tempdir).
+    assert {name for name, content in outside.items() if "/tmp/" not in name or content not in (b"", b"blat")} == set()
 
 
 def test_the_pipeline_that_a_runner_is_given_holds_no_secret_and_no_key(evidence, tmp_path) -> None:

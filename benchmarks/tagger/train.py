@@ -42,7 +42,7 @@ def packed(keys: Keys, weights: Floats, transitions: Floats, lists: list[Keys], 
     scales = (size[kept] / 127).astype(np.float16)
     weights = np.rint(weights[kept] / np.maximum(scales.astype(np.float32), 1e-8)[:, None]).clip(-127, 127).astype(np.int8)
     steps = np.diff(keys[kept], prepend=np.uint32(0))
-    arrays = {"keys": steps.astype(np.uint32), "weights": weights.T.ravel(), "scales": scales, "transitions": transitions, "bias": np.float32(BIAS),
+    arrays = {"keys": steps.astype(np.uint32), "weights": weights.T.ravel(), "scales": scales, "transitions": transitions, "bias": np.array([BIAS], np.float32),
               "lists": np.concatenate([np.diff(one, prepend=np.uint32(0)) for one in lists]), "list_sizes": np.array([len(one) for one in lists])}
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:

@@ -5,7 +5,7 @@ two do not meet, events and failures stay as they were, and the ledger row alone
 stored or refused.
 
 Two runs at once are judged by whoever commits later: a run that wrote into a day which the other replaced, or replaced
-a day which the other wrote into, or stored an id which the other stored within the horizon, is lost and leaves no trace.
+a day which the other wrote into, or stored an id which the other stored within the horizon, is lost: its files go when it ends, and nothing else is left.
 """
 
 import json
@@ -20,7 +20,7 @@ import duckdb
 from pipelines.sinks.lake_catalog import locked, quoted, write_connection
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, Written
 from pipelines.sinks.lake_ledger import ledger, record
-from pipelines.sinks.lake_runs import verdict, withdraw
+from pipelines.sinks.lake_runs import verdict
 from transforms.ledger import READ, REFUSED, REPEATED, LedgerRow, Tally, sums
 
 NOTHING = "0" * 32  # the fingerprint of no rows
@@ -80,7 +80,6 @@ def commit(request: Request, written: Iterable[Written], tallies: Iterable[Tally
                 raise Unbalanced("the books of this run did not balance")
             return _commit(connection, request, files, list(tallies), clock, at)
         except (Lost, Unbalanced) as error:
-            withdraw(connection, folder, request.run)
             verdict(folder, request.run).write_text(str(error))
             raise
         finally:

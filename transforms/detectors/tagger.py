@@ -54,7 +54,7 @@ class Tagger:
             keys = np.cumsum(stored["keys"], dtype=np.uint32)
             scaled = stored["weights"].reshape(LABELS, -1).T * stored["scales"].astype(np.float32)[:, None]
             transitions = stored["transitions"].astype(np.float32)
-            self._bias = float(stored["bias"]) + bias
+            self._bias = float(stored["bias"][0]) + bias
         self._keys = np.concatenate([np.zeros(1, np.uint32), keys])
         self._weights: Floats = np.concatenate([np.zeros((1, LABELS), np.float32), scaled.astype(np.float32)])
         self._row_of: npt.NDArray[np.int32] = np.zeros(BUCKETS, np.int32)
