@@ -9,7 +9,7 @@ from schemas.contract import load
 PATTERN = re.compile(load("census").field("application_id").pattern or "")
 
 
-@pytest.mark.parametrize("good", ["A0000042-f71377dc", "app-0000012", "app_7", "application-2026-000123", "APP0001", "17", "0000123", "C-1",
+@pytest.mark.parametrize("good", ["A0000042-f71377dc", "A0001702-abcdefab", "app-0000012", "app_7", "application-2026-000123", "APP0001", "17", "0000123", "C-1",
                                   "6f1ed002-ab5d-4b5e-9b3a-0c1d2e3f4a5b", "9f86d081884c7d659a2feaa0c55ad015"])
 def test_an_id(good) -> None:
     assert PATTERN.fullmatch(good)

@@ -5,7 +5,6 @@ from random import Random
 
 import pytest
 
-from pipelines.sources.files import Range
 from schemas.contract import load
 from tests import fuzz
 from transforms.formats.block import Block
@@ -19,7 +18,7 @@ def test_books_balance_whatever_comes(tmp_path: Path) -> None:
 
 def test_every_item_can_be_made_again() -> None:
     bases = fuzz.Bases(load("census"))
-    assert list(fuzz.items(bases, 300, 100, 5)) == list(fuzz.items(bases, 0, 400, 5))[-(3 + 10 + 0):]
+    assert list(fuzz.items(bases, 300, 100, 5)) == [item for item in fuzz.items(bases, 0, 400, 5) if item[0] >= 300]
     assert [len(parts) for _, _, parts in fuzz.items(bases, 0, 100, 5)] == [30, 30, 30] + [1] * 10
 
 
@@ -35,4 +34,3 @@ def test_the_check_notices_a_lost_row(tmp_path: Path) -> None:
     lost = Block("p", "csv", 0, 0, 3, b"a\nb\n", b"id\n")
     with pytest.raises(AssertionError, match="3 rows became 0 and 2 refused"):
         books._decode(lost)
-    assert Range("p", "csv", 0, 0, 1)

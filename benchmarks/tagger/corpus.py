@@ -13,7 +13,7 @@ from transforms.detectors.tagger_features import words
 
 HERE = Path(__file__).parent
 FILES = ("templates_talk.txt", "templates_record.txt", "templates_news.txt", "templates_prose.txt", "templates_voices.txt")
-PLAIN = ("templates_none.txt", "templates_plain.txt")
+PLAIN = ("templates_none.txt", "templates_plain.txt", "templates_titles.txt")
 KIND = {"name": "PERSON_NAME", "first": "PERSON_NAME", "last": "PERSON_NAME", "title": "PERSON_NAME", "initial": "PERSON_NAME",
         "street": "STREET_ADDRESS", "address": "STREET_ADDRESS", "postcode": "STREET_ADDRESS", "pcity": "STREET_ADDRESS",
         "flat": "STREET_ADDRESS", "building": "STREET_ADDRESS", "city": "LOCATION", "country": "LOCATION", "place": "LOCATION",
@@ -68,6 +68,10 @@ def roughen(parts: list[Part], chance: random.Random) -> list[Part]:
     elif r < 0.2:
         parts = [(text.replace(" - ", " \u2013 ").replace(",", chance.choice([" \u00e2\u20ac\u201c", " ,", "", ";"])) if not kind else text, kind)
                  for text, kind in parts]
+    elif r < 0.235:
+        parts = [(text.title() if not kind else text, kind) for text, kind in parts]
+    elif r < 0.25:
+        parts = [(shouted(text, chance) if not kind else text, kind) for text, kind in parts]
     if chance.random() < 0.12 and any("\n" in text for text, _ in parts):
         mark = chance.choice(["* ", "- ", "> ", "??? ", "# ", "| ", "...", ">>> ", "// ", "!! ", "\u2022 ", "\t", "  ", "~", "?? "])
         parts = [(mark, None)] + [piece for text, kind in parts for piece in marked(text, kind, mark)]
@@ -88,6 +92,11 @@ def marked(text: str, kind: str | None, mark: str) -> Iterator[Part]:
 def plain(text: str) -> str:
     """Without accents."""
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+
+
+def shouted(text: str, chance: random.Random) -> str:
+    """Some words with a capital or in capitals, for stress, as titles and headlines have them."""
+    return " ".join(chance.choice([str.upper, str.capitalize])(word) if chance.random() < 0.25 else word for word in text.split(" "))
 
 
 def slip(text: str, chance: random.Random) -> str:

@@ -125,7 +125,7 @@ def train(texts: Sequence[Text], found: scipy.sparse.csr_matrix, seed: int, epoc
             gradient = (part.T @ (chances - own))[touched] / len(chosen) + decay * weights[touched]
             squares[touched] += gradient ** 2
             weights[touched] -= pace * gradient / np.sqrt(squares[touched])
-            pairs = pairs / len(chosen)
+            pairs /= len(chosen)
             square_transitions += pairs ** 2
             transitions -= pace * pairs / np.sqrt(square_transitions)
         if epoch >= epochs // 2:
