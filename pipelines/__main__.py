@@ -5,6 +5,7 @@ Exit code 0: done and balanced; 1: the run failed or the books do not balance; 2
 
 import importlib
 import sys
+import warnings
 from typing import Any, NamedTuple
 
 from pipelines import options
@@ -28,6 +29,7 @@ COMMANDS = {
     "generate": Command(options.GenerateOptions, "pipelines.tools.generate", "Writes events of a shipped contract, and the books that must come out."),
     "query": Command(options.QueryOptions, "pipelines.tools.query", "Asks the tables in SQL."),
     "describe": Command(options.DescribeOptions, "pipelines.tools.describe", "Prints a contract's data dictionary or its table schemas."),
+    "inspect": Command(options.InspectOptions, "pipelines.tools.inspect", "Shows what the detectors find in free text, before anything is launched."),
     "keys": Command(options.KeysOptions, "pipelines.tools.keys", "Makes a key folder: a master key, and the key pair for failures."),
     "open": Command(options.OpenOptions, "pipelines.tools.open", "Prints sealed failures in clear, with the private key."),
 }
@@ -35,6 +37,7 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; answers its exit code."""
+    warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)  # Google's, on 3.10
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         width = max(map(len, COMMANDS))

@@ -55,7 +55,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     beam_options = faults.of(lambda: _beam(options, beam_arguments))
     contract = faults.of(lambda: load(options.contract))
     files = faults.of(lambda: listed(options.input))
-    keys = faults.of(lambda: open_keys(options.keys))
+    keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
     if contract and keys:
         faults.found += LocalEngine(contract, keys).faults()
     if contract and contract.model:

@@ -64,3 +64,16 @@ class OpenOptions:
     private_key: str = required("Private key that opens the failures (failures.private.pem of the key folder).", metavar="FILE")
     reason: str = option("", "Only failures with this reason.", metavar="REASON")
     run: str = option("", "Only failures of this run.", metavar="RUN")
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """penstock inspect"""
+
+    contract: str = option("", CONTRACT + " Its inspect.json says what to look for.", metavar="NAME|DIR")
+    inspect_template: str = option("", "A DLP InspectTemplate as JSON, in place of a contract's.", metavar="FILE")
+    input: str = option("", "Files to look into, as for batch.", metavar="GLOB")
+    field: str = option("", "The field that holds the text.", metavar="FIELD")
+    format: str = option("table", "A table with sums, or one JSON object a row.", choices=("table", "json"))
+    quote: bool = option(False, "Show what was found, in clear: for a terminal, not for a log.")
+    list: bool = option(False, "List the infoTypes known, and stop.")

@@ -16,6 +16,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from schemas.contract import Contract
 from schemas.errors import Reason, Stage
+from schemas.fields import Field
 from transforms.batch import DAY, LINEAGE, ORIGIN, Refusal, keep, refused_rows
 from transforms.columns import Typing
 from transforms.formats import avro, csv, ndjson, parquet
@@ -35,7 +36,7 @@ def decode(block: Block, contract: Contract, typing: Typing, digest: "Digest",
     refused: list[Refused] = []
     pieces: list[pa.RecordBatch] = []
     kept: list[tuple[list[int], Callable[[int], bytes], list[int]]] = []  # offsets, raw, which of them are in the piece
-    for rows, offsets, raw, broken in _rows(block, contract):
+    for rows, offsets, raw, broken in rows_of(block, contract.fields, contract.max_row_bytes):
         refused += [(reason, field, f"{block.path}:{offset}", None, row) for reason, field, offset, row in broken]
         batch, wrong = typing.columns(rows)
         refused += [(r.reason, r.field, f"{block.path}:{offsets[r.position]}", None, raw(r.position)) for r in wrong]
@@ -98,11 +99,12 @@ class Digest:
         return pa.Array.from_buffers(pa.int64(), len(texts), [None, pa.py_buffer(digests)])
 
 
-def _rows(block: Block, contract: Contract) -> Iterator[Rows]:
+def rows_of(block: Block, fields: tuple[Field, ...], max_row_bytes: int) -> Iterator[Rows]:
+    """The rows of a block by its format, in chunks; fields say how the texts of a CSV file are read."""
     if block.format == "ndjson":
-        return ndjson.parse(block, contract.max_row_bytes)
+        return ndjson.parse(block, max_row_bytes)
     parse: Callable[..., Iterator[Rows]] = {"csv": csv.parse, "avro": avro.parse, "parquet": parquet.parse}[block.format]
-    return parse(block, contract.fields)
+    return parse(block, fields)
 
 
 def _schema(fields: pa.Schema) -> pa.Schema:

@@ -64,6 +64,7 @@ def write_connection(folder: Path) -> "duckdb.DuckDBPyConnection":
     connection = duckdb.connect(f":memory:lake_{name}", config={
         "threads": _WRITER_THREADS, "memory_limit": _WRITER_MEMORY, "preserve_insertion_order": False, **_spill()})
     load_extensions(connection)
+    connection.execute("SET TimeZone = 'UTC'")  # DuckLake writes times as text
     _attach(connection, folder, f", DATA_INLINING_ROW_LIMIT 0, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT {_BUSY_MS}")
     return connection
 

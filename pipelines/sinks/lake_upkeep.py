@@ -1,15 +1,19 @@
 """Upkeep of a lake: small files become large ones, old snapshots go, and their files after them.
 
-Nothing that somebody may be reading is deleted: a file that is no longer needed waits for an hour, so a query (or a
-transaction) that lasts longer than that may fail and must be asked again.
+Nothing that somebody may be reading is deleted: a file that is no longer needed waits for a day at least, so a query (or
+a transaction) that lasts longer than that may fail and must be asked again.
+
+DuckLake keeps times in SQLite as text and compares them with a text of another form, so that of `older_than` only the
+date counts: a file that was put aside today is older than an hour at once, and one of 23:59 is a day old two minutes
+later. Two days therefore mean more than one (measured with DuckDB 1.5.5).
 """
 
 import duckdb
 
 SMALL_BYTES = 16 << 20
 MOST_SMALL = 64  # small files in one partition of one table
-KEPT = "INTERVAL 7 DAY"  # how far time travel (SELECT ... AT (TIMESTAMP => ...)) reaches back
-GRACE = "INTERVAL 1 HOUR"
+KEPT = "INTERVAL 8 DAY"  # how far time travel (SELECT ... AT (TIMESTAMP => ...)) reaches back
+GRACE = "INTERVAL 2 DAY"
 
 
 def keep_up(connection: "duckdb.DuckDBPyConnection", most_small: int = MOST_SMALL, kept: str = KEPT, grace: str = GRACE) -> bool:

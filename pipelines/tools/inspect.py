@@ -1,20 +1,68 @@
 """`penstock inspect`: what the detectors find in a file's free text, before anything is launched."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Literal, TextIO
 
 import pyarrow as pa
 from google.cloud.dlp_v2.types import InspectConfig
 
+from pipelines.options import InspectOptions
+from pipelines.sources.files import Broken, read
+from pipelines.sources.listing import listed, ranges
+from schemas.contract import load
+from schemas.errors import Fault, Misconfigured
+from schemas.templates import inspect_template
+from transforms.decode import rows_of
 from transforms.detectors.inspector import Finding, Inspector, Tagger
+from transforms.detectors.registry import INFO_TYPES
 
 _BLOCK = 2000  # texts looked at together
+_MAX_ROW_BYTES = 10_000_000
 
 
-def run(
+def run(options: InspectOptions) -> int:
+    """Inspects one field of the rows of a file, or lists the infoTypes known. Raises Misconfigured with every fault."""
+    if options.list:
+        print("\n".join(sorted(INFO_TYPES)))
+        return 0
+    faults = []
+    if bool(options.contract) == bool(options.inspect_template):
+        faults.append(Fault("--contract, --inspect_template", "are given both or neither", "give one: it says what to look for"))
+    faults += [Fault(f"--{name}", "is missing", f"give --{name}=...") for name in ("input", "field") if not getattr(options, name)]
+    if faults:
+        raise Misconfigured(faults)
+    if options.contract:
+        contract = load(options.contract)
+        text, where = contract.inspect, f"{contract.folder}/inspect.json"
+    else:
+        where = options.inspect_template
+        try:
+            text = Path(where).read_text("utf-8")
+        except (OSError, UnicodeDecodeError):
+            raise Misconfigured([Fault("--inspect_template", "cannot be read", "give a file with an InspectTemplate as JSON")]) from None
+    form: Literal["table", "json"] = "json" if options.format == "json" else "table"
+    return report(inspect_template(text, where).inspect_config, _texts(options.input, options.field), form, options.quote, sys.stdout)
+
+
+def _texts(pattern: str, field: str) -> Iterator[str | None]:
+    """The field's text of every row, in the order of the files; None where a row has none, or is no row."""
+    for piece in ranges(listed(pattern)):
+        for block in read(piece):
+            if isinstance(block, Broken):
+                yield None
+                continue
+            for rows, offsets, _, refused in rows_of(block, (), _MAX_ROW_BYTES):
+                texts = [(offset, value if isinstance(value := row.get(field), str) else None) for offset, row in zip(offsets, rows)]
+                texts += [(offset, None) for _, _, offset, _ in refused]
+                yield from (value for _, value in sorted(texts, key=lambda each: each[0]))
+
+
+def report(
     config: InspectConfig,
     texts: Iterable[str | None],
     form: Literal["table", "json"],

@@ -16,7 +16,6 @@ from transforms.formats.block import Block, Rows
 from transforms.formats.records import MOST_BYTES, record_ends, split_fields, without_line_end
 
 CHUNK = 1024
-MOST_COLUMNS = 10_000
 _INTEGER = re.compile(r"[+-]?[0-9]{1,19}")  # longer ones fit no integer type
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _BOOLEANS = {"true": True, "false": False}
@@ -26,11 +25,11 @@ Value = str | int | float | bool | None
 
 def column_names(head: bytes) -> list[str] | None:
     """The names in a header line; None where it is none: bad quoting, bad UTF-8, an empty name, a name that stands twice."""
-    fields = split_fields(without_line_end(head), MOST_COLUMNS)
     try:
-        names = [field.decode() for field in fields or () if field]
+        fields = split_fields(without_line_end(head).decode())
     except UnicodeDecodeError:
         return None
+    names = [field for field in fields or () if field]
     return names if fields and len(set(names)) == len(fields) else None
 
 
@@ -77,17 +76,13 @@ def _chunk(block: Block, bounds: list[int], names: list[str] | None, converters:
 
 def _values(record: bytes, columns: int) -> list[str | None] | None:
     """The record's fields; None where it is no record of so many."""
+    if record.count(b",") < columns - 1:
+        return None
     try:
-        if b'"' in record:
-            fields = split_fields(record, columns)
-            values = [None if field is None else field.decode() for field in fields or ()]
-        elif record.count(b",") == columns - 1 and b"\r" not in record:
-            values = [field or None for field in record.decode().split(",")]
-        else:
-            return None
+        fields = split_fields(record.decode())
     except UnicodeDecodeError:
         return None
-    return values if len(values) == columns else None
+    return fields if fields and len(fields) == columns else None
 
 
 def _as_string(value: str | None) -> Value:

@@ -25,20 +25,28 @@ def parse(block: Block, fields: tuple[Field, ...], max_row_bytes: int = _MOST_BY
     with pa.ipc.open_stream(block.data) as reader:
         for batch in reader:
             distinct = [_values(c.dictionary) if pa.types.is_dictionary(c.type) else None for c in batch.columns]
+            sound = _sound(batch.schema, distinct, max_row_bytes)
             for first in range(0, batch.num_rows, CHUNK):
-                yield _chunk(batch.slice(first, CHUNK), distinct, start + first, max_row_bytes)
+                yield _chunk(batch.slice(first, CHUNK), distinct, start + first, None if sound else max_row_bytes)
             start += batch.num_rows
 
 
-def _chunk(batch: pa.RecordBatch, distinct: list[list[Any] | None], start: int, limit: int) -> Rows:
+def _sound(schema: pa.Schema, distinct: list[list[Any] | None], limit: int) -> bool:
+    """True where the distinct strings alone show that no row can be malformed or too large: then no row is looked at."""
+    texts = [values for values in distinct if values is not None]
+    return (len(set(schema.names)) == len(schema.names) and not any(_BAD in values for values in texts)
+            and all(pa.types.is_dictionary(kind) or _is_number(kind) or pa.types.is_temporal(kind) for kind in schema.types)
+            and sum(max((len(value) for value in values if type(value) is str), default=0) for values in texts) <= limit)
+
+
+def _chunk(batch: pa.RecordBatch, distinct: list[list[Any] | None], start: int, limit: int | None) -> Rows:
+    """limit: bytes of strings that a row may hold; None where all rows are known to be sound."""
     names = batch.schema.names
     columns = [_values(c) if d is None else _spread(d, c.indices) for c, d in zip(batch.columns, distinct, strict=True)]
-    alike = len(set(names)) < len(names)
-    # Most chunks can be cleared without a look at each row: strings come dictionary-encoded.
-    texts = [c if d is None else d for c, d, kind in zip(columns, distinct, batch.schema.types, strict=True) if d or not _is_number(kind)]
-    if not alike and not any(_BAD in values for values in texts) and sum(map(_longest, texts)) <= limit:
+    if limit is None:
         rows = [dict(zip(names, row, strict=True)) for row in zip(*columns, strict=True)]
         return Rows(rows, list(range(start, start + len(rows))), lambda i: json_row(rows[i]), [])
+    alike = len(set(names)) < len(names)
     kept: list[dict[str, Any]] = []
     offsets: list[int] = []
     refused: list[tuple[Reason, str | None, int, bytes]] = []
@@ -57,10 +65,6 @@ def _chunk(batch: pa.RecordBatch, distinct: list[list[Any] | None], start: int, 
 
 def _spread(distinct: list[Any], indices: pa.Array) -> list[Any]:
     return [None if i is None else distinct[i] for i in indices.to_pylist()]
-
-
-def _longest(values: list[Any]) -> int:
-    return max((len(value) for value in values if type(value) is str), default=0)
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -1,0 +1,48 @@
+"""Progress: rows a second and the fates so far; what is told of an error is its place alone."""
+
+import io
+
+import pytest
+
+from pipelines.progress import Watch
+from pipelines.trace import frames
+from transforms.ledger import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_line() -> None:
+    seconds = iter([100.0, 102.0])
+    watch = Watch(progress := Progress(), io.StringIO(), lambda: next(seconds))
+    with watch:
+        progress.add("read", 5_000)
+        progress.add("stored", 4_000)
+        progress.add("refused", 10)
+        assert watch.line() == "5,000 read   2,500 rows/s   stored 4,000   refused 10"
+
+
+def test_a_terminal_is_left_clean() -> None:
+    out = Terminal()
+    with Watch(Progress(), out):
+        pass
+    assert out.getvalue().endswith("\r\x1b[K")
+
+
+def test_a_file_is_not_written_to_in_a_short_run() -> None:
+    out = io.StringIO()
+    with Watch(Progress(), out):
+        pass
+    assert out.getvalue() == ""
+
+
+def test_frames_tell_types_and_places_and_no_text() -> None:
+    with pytest.raises(RuntimeError) as error:
+        try:
+            int("secret-123")
+        except ValueError:
+            raise RuntimeError("secret-456") from None
+    told = frames(error.value)
+    assert told.startswith("RuntimeError from ValueError at") and "test_progress.py" in told and "secret" not in told
