@@ -42,7 +42,7 @@ def job(contract: Contract, keys: Keys, files: list[str], output: Path) -> int:
     seen: dict[int, int] = {}
     rows = repeated = 0
     with Lake.writer(str(output), contract, "plain") as lake:
-        events = _WriteFn(str(lake.folder), "plain", "events", stored_columns(contract), 64 << 20)
+        events = _WriteFn(str(lake.folder), "plain", "events", stored_columns(contract), 32 << 20)
         failures = _WriteFn(str(lake.folder), "plain", "failures", FAILURES, 32 << 20)
         for writer in (events, failures):
             writer.setup()

@@ -17,9 +17,13 @@ from pipelines.progress import Watch
 from pipelines.sinks.lake import Lake
 from pipelines.sources.listing import listed
 from pipelines.trace import frames
-from schemas.contract import load
+from schemas.contract import Contract, load
 from schemas.errors import Fault, Misconfigured
+from transforms.deidentify import EngineConfig
+from transforms.deidentify import EngineConfig
+from transforms.engines.dlp import DlpEngine
 from transforms.engines.local import LocalEngine
+from transforms.keys import Keys
 from transforms.onnx import OnnxHandler
 from transforms.park import Park
 
@@ -53,11 +57,11 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     faults = _Faults()
     beam_options = faults.of(lambda: _beam(options, beam_arguments))
-    contract = faults.of(lambda: load(options.contract))
+    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
     files = faults.of(lambda: listed(options.input))
     keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
     if contract and keys:
-        faults.found += LocalEngine(contract, keys).faults()
+        faults.found += _engine(options, contract, keys).faults()
     if contract and contract.model:
         model = contract.model
         faults.of(lambda: OnnxHandler(model).load_model())
@@ -67,7 +71,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Lake.writer(options.output, contract, run_id) as lake:
         plan = graph.Run(
-            contract=contract, files=files, days=frozenset(options.partition) or None, keys=keys, engine=LocalEngine(contract, keys),
+            contract=contract, files=files, days=frozenset(options.partition) or None, keys=keys, engine=_engine(options, contract, keys),
             handler=OnnxHandler(contract.model) if contract.model else None, park=Park(lake.parked), stored=lake.stored(options.partition),
             shards=1 + sum(f.size for f in files) // SHARD_BYTES, public_pem=keys.public_pem(), id=run_id,
             events=lake.write_events(), failures=lake.write_failures(), commit=lake.commit("batch", options.partition, started))
@@ -90,6 +94,13 @@ def _run(options: BatchOptions, plan: graph.Run, beam_options: PipelineOptions, 
     if options.json:
         print(row.to_json())
     return 0 if row.balanced else 1
+
+
+def _engine(options: BatchOptions, contract: Contract, keys: Keys) -> EngineConfig:
+    if options.engine == "local":
+        return LocalEngine(contract, keys)
+    return DlpEngine(contract, options.project, options.location, options.dlp_endpoint, options.requests_per_minute or None,
+                     cache_entries=100_000 if options.dlp_cache else 0, allow_unwrapped_keys=options.allow_unwrapped_keys)
 
 
 def _beam(options: BatchOptions, beam_arguments: list[str]) -> PipelineOptions:

@@ -5,7 +5,6 @@
     Load events, Load failures, tallies -> Commit: tables and ledger, in one transaction
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -19,7 +18,7 @@ from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import InputFile
 from schemas.contract import Contract
 from transforms.decode import Decode
-from transforms.deduplicate import Deduplicate, Marks
+from transforms.deduplicate import Deduplicate, Stored
 from transforms.deidentify import Deidentify
 from transforms.infer import Infer
 from transforms.keys import Keys
@@ -38,7 +37,7 @@ class Run:
     engine: Any
     handler: "ModelHandler[Any, Any, Any] | None"
     park: Park
-    stored: Callable[[], Marks | None]
+    stored: Stored
     shards: int
     public_pem: bytes
     id: str

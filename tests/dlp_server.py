@@ -219,9 +219,15 @@ def main() -> None:
     if not (folder / keys.MASTER).exists():
         keys.make(folder)
     plan = FaultPlan(given.fault, given.share, seconds=given.seconds)
-    server, address = serve(Service(Keys(str(folder)), plan, given.requests_per_minute, given.latency), given.port)
+    try:
+        server, address = serve(Service(Keys(str(folder)), plan, given.requests_per_minute, given.latency), given.port)
+    except RuntimeError:
+        parser.error(f"port {given.port} is taken; give another --port")
     print(f"DLP at {address}, {given.requests_per_minute} requests a minute; stop it with ^C", flush=True)
-    server.wait_for_termination()
+    try:
+        server.wait_for_termination()
+    except KeyboardInterrupt:
+        server.stop(0)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The dlp engine against a DLP server that fails in every way: nothing unmasked, nothing lost."""
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -9,9 +10,11 @@ import pytest
 from schemas.errors import Misconfigured, Reason, Transient
 from tests.dlp_contract import OVER_90, RULES, batch, contract, key, person, rule, secrets
 from tests.dlp_faults import ANSWERS, FaultPlan
+from tests.dlp_server import serve
 from tests.dlp_world import PATIENT, World, dlp_world
 from transforms import keys
 from transforms.deidentify import deidentify
+from transforms.engines.dlp import Dlp
 from transforms.keys import Keys
 
 QUICK = replace(PATIENT, attempt=0.1, total=0.3)
@@ -73,6 +76,23 @@ def test_an_outage_fails_the_run(world, kind) -> None:
     with pytest.raises(Transient) as caught:
         world.engine(backoff=QUICK).deidentify(batch(ROWS, contract()))
     assert not [s for s in secrets(ROWS) if s in str(caught.value)] and caught.value.__cause__ is None
+
+
+def test_a_server_that_comes_back(world) -> None:
+    world.server.stop(0).wait()
+    restarted = []
+
+    def sleep(seconds: float) -> None:
+        if not restarted:
+            restarted.append(serve(world.service, int(world.address.partition(":")[2]))[0])
+        time.sleep(max(seconds, 0.01))
+
+    engine = Dlp(world.config(), sleep=sleep)
+    engine.setup()
+    stored, refused = engine.deidentify(batch(ROWS, contract()))
+    check(world, ROWS, stored, refused)
+    assert not refused and engine.spent.again["UNAVAILABLE"] >= 1
+    restarted[0].stop(0)
 
 
 @pytest.mark.parametrize("kind", PASSING)

@@ -7,7 +7,7 @@ already count as copies that came before.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any, Literal, NamedTuple
 
 import apache_beam as beam
@@ -81,18 +81,22 @@ def deduplicate(rows: Marks, horizon: timedelta, stored: Marks | None = None) ->
 class Nothing:
     """What is stored before a run that replaces: its result depends on its input alone."""
 
-    def __call__(self) -> Marks | None:
+    def __call__(self, first_day: date, last_day: date) -> Marks | None:
         return None
+
+
+Stored = Callable[[date, date], Marks | None]
+"""(first day, last day) -> the marks of the rows stored on these days, sorted by id."""
 
 
 class Deduplicate(beam.PTransform):
     """(block key, batch) pairs to batches; outputs `refused` (REFUSED batches) and `tally` (Tally).
 
-    stored: called once a worker, answers the Marks of what is stored already, sorted by id. shards: how many groups the
+    stored: answers what is stored already on the days of the input, a horizon to either side. shards: how many groups the
     ids are compared in; one holds about two million rows comfortably.
     """
 
-    def __init__(self, contract: Contract, park: Park, stored: Callable[[], Marks | None] = Nothing(), shards: int = 1) -> None:
+    def __init__(self, contract: Contract, park: Park, stored: Stored = Nothing(), shards: int = 1) -> None:
         super().__init__()
         self.contract, self.park, self.stored, self.shards = contract, park, stored, shards
 
@@ -127,16 +131,14 @@ class _ParkFn(beam.DoFn):
 
 
 class _JudgeFn(beam.DoFn):
-    def __init__(self, horizon: timedelta, stored: Callable[[], Marks | None]) -> None:
+    def __init__(self, horizon: timedelta, stored: Stored) -> None:
         self.horizon, self.stored = horizon, stored
-
-    def setup(self) -> None:
-        self.before = self.stored()
 
     def process(self, element: tuple[int, Iterable[tuple[str, pa.RecordBatch]]]) -> Iterator[tuple[str, bytes]]:
         marks = sorted(element[1], key=lambda keyed: keyed[0])
         ids, contents, times = (np.concatenate([m[name].to_numpy() for _, m in marks]) for name in ("ids", "contents", "times"))
-        verdicts = deduplicate(Marks(ids, contents, times), self.horizon, self.before)
+        first, last = (date(1970, 1, 1) + timedelta(microseconds=int(t)) for t in (times.min(), times.max()))
+        verdicts = deduplicate(Marks(ids, contents, times), self.horizon, self.stored(_earlier(first, self.horizon), _later(last, self.horizon)))
         start = 0
         for key, part in marks:
             mine = verdicts[start:start + part.num_rows]
@@ -145,6 +147,14 @@ class _JudgeFn(beam.DoFn):
             if len(judged):
                 positions = part["positions"].to_numpy()[judged]
                 yield key, np.stack([positions, mine[judged].astype(np.int32)]).tobytes()
+
+
+def _earlier(day: date, horizon: timedelta) -> date:
+    return day - horizon - timedelta(days=1) if day - date.min > horizon + timedelta(days=1) else date.min
+
+
+def _later(day: date, horizon: timedelta) -> date:
+    return day + horizon + timedelta(days=1) if date.max - day > horizon + timedelta(days=1) else date.max
 
 
 class _FetchFn(beam.DoFn):

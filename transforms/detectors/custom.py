@@ -17,12 +17,14 @@ _LARGE = 2000  # words of a dictionary beyond which its screen is "any letter or
 class RegexFinder:
     """Every match of a RE2 pattern, or of its groups `groups` where there are some."""
 
+    near = ""
+
     def __init__(self, name: str, pattern: str, groups: Sequence[int], likelihood: Likelihood) -> None:
         self.name = name
-        self.screen = self.regex = pattern
+        self.screen = self.needs = self.regex = pattern
         self._regex = compile_regex(pattern)
         self._groups = tuple(groups) or (0,)
-        self._likelihood = likelihood
+        self.likelihood = self.at_most = likelihood
 
     def find(self, text: Text) -> Iterator[Hit]:
         for match in self._regex.finditer(text.data):
@@ -30,7 +32,7 @@ class RegexFinder:
                 start, end = match.span(group)
                 if start < end:
                     yield Hit(
-                        text.code_points(start), text.code_points(end), self.name, self._likelihood, Strength.CHECKED
+                        text.code_points(start), text.code_points(end), self.name, self.likelihood, Strength.CHECKED
                     )
 
 
@@ -73,31 +75,35 @@ class Dictionary:
 class DictionaryFinder:
     """Every phrase of a dictionary."""
 
+    near = ""
+
     def __init__(self, name: str, phrases: Sequence[str], likelihood: Likelihood) -> None:
         self.name = name
         self._dictionary = Dictionary(phrases)
-        self.screen = self.regex = self._dictionary.screen()
-        self._likelihood = likelihood
+        self.screen = self.needs = self.regex = self._dictionary.screen()
+        self.likelihood = self.at_most = likelihood
 
     def find(self, text: Text) -> Iterator[Hit]:
         for start, end in self._dictionary.spans(text.text):
-            yield Hit(start, end, self.name, self._likelihood, Strength.CHECKED)
+            yield Hit(start, end, self.name, self.likelihood, Strength.CHECKED)
 
 
 class SurrogateFinder:
     """NAME(length):token, as transformations with a surrogate infoType write it; length counts the token's characters."""
 
+    near = ""
+
     def __init__(self, name: str, likelihood: Likelihood) -> None:
         self.name = name
-        self.screen = self.regex = re2.escape(name) + r"\(\d{1,9}\):"
+        self.screen = self.needs = self.regex = re2.escape(name) + r"\(\d{1,9}\):"
         self._regex = compile_regex(re2.escape(name) + r"\((\d{1,9})\):")
-        self._likelihood = likelihood
+        self.likelihood = self.at_most = likelihood
 
     def find(self, text: Text) -> Iterator[Hit]:
         for match in self._regex.finditer(text.data):
             end = text.code_points(match.end()) + int(match.group(1))
             if end <= len(text.text):
-                yield Hit(text.code_points(match.start()), end, self.name, self._likelihood, Strength.CHECKED)
+                yield Hit(text.code_points(match.start()), end, self.name, self.likelihood, Strength.CHECKED)
 
 
 def _words(text: str) -> list[tuple[int, int, str]]:

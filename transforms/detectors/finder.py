@@ -1,5 +1,6 @@
 """What looks for hits: the patterns of one infoType over one text."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
@@ -20,12 +21,18 @@ Search = Callable[[bytes, int, int], Sequence[tuple[int, int]] | None]
 class Finder(Protocol):
     """Finds hits of one infoType.
 
-    screen and regex are RE2 that find something in every text that holds a hit: screen is cheap and may find more, regex is near.
+    screen, needs and regex are RE2 that find something in every text that holds a hit: screen is cheap and may find more,
+    needs is nearer, regex nearest to what find looks for. likelihood: of a hit by itself; at_most: beside hotwords, at
+    least one of which near (RE2) then finds somewhere in the text.
     """
 
     name: str
     screen: str
+    needs: str
     regex: str
+    likelihood: Likelihood
+    at_most: Likelihood
+    near: str
 
     def find(self, text: Text) -> Iterator[Hit]: ...
 
@@ -37,6 +44,11 @@ class PatternFinder:
         self.name = info_type.name
         self.screen = narrow(info_type.screen)
         self.regex = narrow(pattern.regex)
+        self.needs = narrow(pattern.needs) or self.regex
+        raising = [h for h in pattern.hotwords if not h.lowers]
+        self.likelihood = pattern.likelihood
+        self.at_most = max([pattern.likelihood, *(_adjusted(pattern.likelihood, h) for h in raising)])
+        self.near = "(?i)" + "|".join(f"(?:{_anywhere(h.regex)})" for h in raising)
         self._pattern = pattern
         self._search = searcher(compile_regex(self.regex))
         self._hotwords = [(searcher(compile_regex("(?i)" + h.regex)), h) for h in pattern.hotwords]
@@ -86,9 +98,22 @@ def _adjusted(likelihood: Likelihood, hotword: Hotword) -> Likelihood:
     return max(hotword.likelihood, Likelihood(min(likelihood + 1, Likelihood.VERY_LIKELY)))
 
 
+def _anywhere(regex: str) -> str:
+    """A hotword's pattern that also finds it outside its window, whose ends may cut words: without anchors."""
+    return re.sub(r"(\\[^b]|\[(?:\\.|[^\]])*\])|\\b|[\^$]", lambda m: m.group(1) or "", regex)
+
+
 def compile_regex(regex: str) -> Any:
     """Compiles without RE2's own log line on stderr. Raises re2.error."""
     return re2.compile(regex, _QUIET)
+
+
+def roomy() -> re2.Options:
+    """Options for patterns that are many in one: their automaton is large."""
+    options = re2.Options()
+    options.max_mem = 64 << 20
+    options.log_errors = False
+    return options
 
 
 def searcher(compiled: Any) -> Search:

@@ -66,6 +66,8 @@ class Pattern:
 
     regex: RE2; the hit is its first group if it has one (the rest is context: RE2 has no look-around), else all of it.
     trim: how many characters of the hit, from its start, belong to it (0: none). check: False refuses the trimmed hit.
+    needs: RE2 that finds something in every text in which there is a hit; where the check refuses most of what regex
+    finds, it keeps the rows of a column from ever getting so far.
     """
 
     regex: str
@@ -74,6 +76,7 @@ class Pattern:
     check: Callable[[str], bool] | None = None
     trim: Callable[[str], int] | None = None
     hotwords: tuple[Hotword, ...] = ()
+    needs: str = ""
 
 
 @dataclass(frozen=True)

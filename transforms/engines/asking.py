@@ -18,7 +18,7 @@ Code = grpc.StatusCode
 _AGAIN = (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE, Code.INTERNAL, Code.DEADLINE_EXCEEDED)
 _FORBIDDEN = (Code.PERMISSION_DENIED, Code.UNAUTHENTICATED)
 _NEVER = (Code.NOT_FOUND, Code.FAILED_PRECONDITION)
-FIRST_RATE = 1 / 20  # findings a byte, before any are counted: a text that is nearly all of phone numbers
+FIRST_RATE = 1 / 60  # findings a byte, before any are counted; a request with too many costs two more calls
 
 
 class Rate:
@@ -64,9 +64,11 @@ class Asker:
         search.carry_on(start, end, search.attempt(start, end))
         return search.spent
 
-    def ask(self, request: types.DeidentifyContentRequest, spent: Spent) -> Any:
+    def ask(self, request: types.DeidentifyContentRequest, packer: Packer, spent: Spent) -> Any:
         """The raw answer. Raises GoogleAPICallError for what asking again does not change, Transient for the rest."""
         def attempt(timeout: Seconds) -> types.DeidentifyContentResponse:
+            if packer.abandoned:
+                raise Transient("another request of the batch failed")
             try:
                 return self.client.deidentify_content(request=request, retry=None, timeout=timeout)
             except GoogleAPICallError as error:
@@ -111,7 +113,7 @@ class _Search:
         for _ in range(2):
             before = self.spent.calls
             try:
-                answer = self.asker.ask(asked, self.spent)
+                answer = self.asker.ask(asked, self.packer, self.spent)
             except GoogleAPICallError as error:
                 return _outcome(error)
             finally:

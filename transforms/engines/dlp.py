@@ -9,6 +9,7 @@ local engine.
 
 import random
 import re
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -114,7 +115,7 @@ class Dlp:
                  draw: Callable[[], float] = random.random) -> None:
         self.config = config
         self._connect, self._clock, self._sleep, self._draw = connect, clock, sleep, draw
-        self.spent = Spent()
+        self.spent, self._lock = Spent(), threading.Lock()
 
     def setup(self) -> None:
         """Opens the channel. Raises Misconfigured."""
@@ -165,6 +166,7 @@ class Dlp:
                 for future in done:
                     spent.add(future.result())
         finally:
+            packer.abandoned = bool(pending)
             for future in pending:
                 future.cancel()
             self._count(spent)
@@ -175,7 +177,8 @@ class Dlp:
         Metrics.counter("penstock", "dlp_bytes").inc(spent.bytes)
         Metrics.counter("penstock", "dlp_retries").inc(sum(spent.again.values()))
         Metrics.distribution("penstock", "dlp_waited_ms").update(round(spent.waited * 1000))
-        self.spent.add(spent)
+        with self._lock:
+            self.spent.add(spent)
 
 
 def _prototype(config: DlpEngine) -> Any:

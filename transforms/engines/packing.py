@@ -71,14 +71,15 @@ class Answers:
 class Packer:
     """The items of one batch. Its methods may be called by several threads, each for a stretch of its own.
 
-    asked: by group, the combinations to send; overhead: bytes of a request without its rows.
+    asked: by group, the combinations to send; overhead: bytes of a request without its rows. abandoned: set where the batch
+    has failed, so that no request for it is made any more.
     Items that are over a limit alone are refused (too_large) at once.
     """
 
     def __init__(self, combinations: Sequence[Combinations], asked: Sequence[Numbers], answers: Sequence[Answers],
                  layout: Layout, overhead: int, limits: Limits) -> None:
         self.layout, self.limits = layout, limits
-        self.combinations, self.answers = combinations, answers
+        self.combinations, self.answers, self.abandoned = combinations, answers, False
         width = len(layout.header) - 1
         self._row = _ROW + wire.EMPTY * width
         self._room = limits.bytes - overhead
