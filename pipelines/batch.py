@@ -20,7 +20,6 @@ from pipelines.trace import frames
 from schemas.contract import Contract, load
 from schemas.errors import Fault, Misconfigured
 from transforms.deidentify import EngineConfig
-from transforms.deidentify import EngineConfig
 from transforms.engines.dlp import DlpEngine
 from transforms.engines.local import LocalEngine
 from transforms.keys import Keys

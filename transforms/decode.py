@@ -104,7 +104,7 @@ def rows_of(block: Block, fields: tuple[Field, ...], max_row_bytes: int) -> Iter
     if block.format == "ndjson":
         return ndjson.parse(block, max_row_bytes)
     parse: Callable[..., Iterator[Rows]] = {"csv": csv.parse, "avro": avro.parse, "parquet": parquet.parse}[block.format]
-    return parse(block, fields)
+    return parse(block, fields, max_row_bytes)
 
 
 def _schema(fields: pa.Schema) -> pa.Schema:

@@ -21,7 +21,7 @@ class RegexFinder:
 
     def __init__(self, name: str, pattern: str, groups: Sequence[int], likelihood: Likelihood) -> None:
         self.name = name
-        self.screen = self.needs = self.regex = pattern
+        self.screen = self.needs = self.whole = self.regex = pattern
         self._regex = compile_regex(pattern)
         self._groups = tuple(groups) or (0,)
         self.likelihood = self.at_most = likelihood
@@ -80,7 +80,7 @@ class DictionaryFinder:
     def __init__(self, name: str, phrases: Sequence[str], likelihood: Likelihood) -> None:
         self.name = name
         self._dictionary = Dictionary(phrases)
-        self.screen = self.needs = self.regex = self._dictionary.screen()
+        self.screen = self.needs = self.whole = self.regex = self._dictionary.screen()
         self.likelihood = self.at_most = likelihood
 
     def find(self, text: Text) -> Iterator[Hit]:
@@ -95,7 +95,7 @@ class SurrogateFinder:
 
     def __init__(self, name: str, likelihood: Likelihood) -> None:
         self.name = name
-        self.screen = self.needs = self.regex = re2.escape(name) + r"\(\d{1,9}\):"
+        self.screen = self.needs = self.whole = self.regex = re2.escape(name) + r"\(\d{1,9}\):"
         self._regex = compile_regex(re2.escape(name) + r"\((\d{1,9})\):")
         self.likelihood = self.at_most = likelihood
 

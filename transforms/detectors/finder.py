@@ -23,7 +23,8 @@ class Finder(Protocol):
 
     screen, needs and regex are RE2 that find something in every text that holds a hit: screen is cheap and may find more,
     needs is nearer, regex nearest to what find looks for. likelihood: of a hit by itself; at_most: beside hotwords, at
-    least one of which near (RE2) then finds somewhere in the text.
+    least one of which near (RE2) then finds somewhere in the text. whole: RE2 that finds something in every text that as
+    a whole is a hit.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Finder(Protocol):
     likelihood: Likelihood
     at_most: Likelihood
     near: str
+    whole: str
 
     def find(self, text: Text) -> Iterator[Hit]: ...
 
@@ -44,6 +46,7 @@ class PatternFinder:
         self.name = info_type.name
         self.screen = narrow(info_type.screen)
         self.regex = narrow(pattern.regex)
+        self.whole = f"^(?:{self.regex})$"
         self.needs = narrow(pattern.needs) or self.regex
         raising = [h for h in pattern.hotwords if not h.lowers]
         self.likelihood = pattern.likelihood

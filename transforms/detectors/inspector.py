@@ -1,18 +1,18 @@
 """Inspector: a DLP InspectConfig applied offline, to one text or to a column."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import re2
 from google.cloud.dlp_v2.types import InspectConfig
 
 from transforms.detectors.config import Plan, read
-from transforms.detectors.finder import Search, searcher
+from transforms.detectors.finder import compile_regex, searcher
 from transforms.detectors.info_type import Finding, Hit, Likelihood, Strength
 from transforms.detectors.overlaps import resolve
 from transforms.detectors.rules import Others
+from transforms.detectors.sieve import LARGE, Group, groups, merged, sifted
 from transforms.detectors.text import Text
 
 __all__ = ["Finding", "Inspector", "Likelihood", "Tagger"]
@@ -61,17 +61,22 @@ class Inspector:
             if tagger
             else set()
         )
-        # A template's own patterns stand alone: their group names may clash
-        built_in, own = plan.finders[: plan.built_in], plan.finders[plan.built_in :]
-        self._screens = [*_either(f.screen for f in built_in), *(f.screen for f in own)]
-        self._screening = [searcher(re2.compile(r, _roomy())) for r in self._screens]
-        self._near = [
-            searcher(re2.compile(r, _roomy())) for r in (*_either(f.regex for f in built_in), *(f.regex for f in own))
-        ]
-        self._which = re2.Set.SearchSet(_roomy())
-        for finder in plan.finders:
-            self._which.Add(finder.regex)
-        self._which.Compile()
+        # whole() asks for LIKELY hits, whatever the config asks for
+        finders = [f for f in plan.finders if f.at_most >= min(self._least(f.name), Likelihood.LIKELY)]
+        self._all = Group(finders)
+        self._groups = groups(finders, self._least)
+        self._screens = merged(finders, lambda f: f.screen)
+        self._screening = [searcher(compile_regex(r)) for r in self._screens]
+        # Around a value that is one hit there is nothing, so no hotword; a template's own may lie in the hit itself
+        sure = [f for f in finders if f.likelihood >= Likelihood.LIKELY or f.name in plan.hotwords]
+        self._whole_screens, self._wholes = merged(sure, lambda f: f.screen), merged(sure, lambda f: f.whole)
+
+    def _least(self, name: str) -> Likelihood:
+        """What a hit must reach before the template's rules: nothing where they may raise it."""
+        return Likelihood.VERY_UNLIKELY if name in self._plan.hotwords else self._required(name)
+
+    def _required(self, name: str) -> Likelihood:
+        return self._plan.least.get(name, self._plan.least_of_all)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Inspector.from_config, (self._config, self._tagger)
@@ -83,10 +88,12 @@ class Inspector:
 
     def find(self, text: str) -> list[Finding]:
         """Findings by their start, without overlaps, of at least the config's likelihood. Never raises."""
-        if self._tagger and self._tagged:
-            return self._findings(Text(text), self._tagger.find([text])[0])
         value = Text(text)
-        return self._findings(value, ()) if _matches(self._screening, value) else []
+        if self._tagger and self._tagged:
+            return self._findings(value, self._all.hits(value), self._tagger.find([text])[0])
+        if not any(search(value.data, 0, len(value.data)) for search in self._screening):
+            return []
+        return self._findings(value, self._all.hits(value), ())
 
     def find_column(self, values: pa.StringArray) -> list[tuple[int, list[Finding]]]:
         """(row, its findings) for the rows that have some, by row. Nulls have none.
@@ -94,12 +101,21 @@ class Inspector:
         Arrow's RE2 screens the column; Python sees only the rows that may hold something, or all of them when there is
         a tagger to ask.
         """
-        rows, texts = _taken(values, values.is_valid() if self._tagged else self._screened(values))
+        asked: dict[int, list[Group]] = {}
+        for group, sifts in self._groups if len(values) >= LARGE else [(self._all, [s]) for s in self._screens]:
+            for row in sifted(values, sifts):
+                asked.setdefault(row, []).append(group)
+        rows = pc.indices_nonzero(values.is_valid()).to_pylist() if self._tagged else sorted(asked)
+        texts: list[str] = values.take(pa.array(rows, pa.int64())).to_pylist()
         tagged: Sequence[Sequence[Tagged]] = (
             self._tagger.find(texts) if self._tagger and self._tagged else [()] * len(texts)
         )
-        found = ((row, self._findings(Text(text), spans)) for row, text, spans in zip(rows, texts, tagged, strict=True))
-        return [(row, findings) for row, findings in found if findings]
+        found = []
+        for row, text, spans in zip(rows, map(Text, texts), tagged, strict=True):
+            hits = [hit for group in asked.get(row, ()) for hit in group.hits(text)]
+            if findings := self._findings(text, hits, spans):
+                found.append((row, findings))
+        return found
 
     def whole(self, values: pa.StringArray) -> pa.BooleanArray:
         """True where the value, without spaces at its ends, is one finding that is at least LIKELY. False for null.
@@ -107,38 +123,23 @@ class Inspector:
         The tagger has no vote here: an id is no prose.
         """
         trimmed = pc.utf8_trim_whitespace(values)
-        rows, texts = _taken(trimmed, self._screened(trimmed))
-        hits = [row for row, text in zip(rows, texts, strict=True) if self._is_one(text)]
+        sifts = self._wholes if len(values) >= LARGE else self._whole_screens
+        rows = sorted({row for sift in sifts for row in sifted(trimmed, [sift])})
+        texts = trimmed.take(pa.array(rows, pa.int64())).to_pylist()
+        hits = [row for row, text in zip(rows, texts, strict=True) if self._is_one(Text(text))]
         return pc.is_in(pa.array(range(len(values)), pa.int64()), value_set=pa.array(hits, pa.int64()))
 
-    def _is_one(self, value: str) -> bool:
-        text = Text(value)
-        hits = self._ruled(list(self._hits(text)), text, Likelihood.LIKELY)
-        return any(h.start == 0 and h.end == len(value) for h in hits)
+    def _is_one(self, text: Text) -> bool:
+        hits = self._ruled(self._all.hits(text), text, Likelihood.LIKELY)
+        return any(h.start == 0 and h.end == len(text.text) for h in hits)
 
-    def _screened(self, values: pa.StringArray) -> pa.BooleanArray:
-        mask: Any = pc.match_substring_regex(values, self._screens[0])
-        for screen in self._screens[1:]:
-            mask = pc.or_(mask, pc.match_substring_regex(values, screen))
-        filled: pa.BooleanArray = pc.fill_null(mask, False)
-        return filled
-
-    def _findings(self, text: Text, tagged: Sequence[Tagged]) -> list[Finding]:
-        hits = list(self._hits(text))
+    def _findings(self, text: Text, hits: list[Hit], tagged: Sequence[Tagged]) -> list[Finding]:
         hits += [
             Hit(s.start, s.end, s.info_type, _likelihood(s.score), Strength.LOOSE)
             for s in tagged
             if s.info_type in self._tagged
         ]
         return resolve(self._ruled(hits, text), text.text) if hits else []
-
-    def _hits(self, text: Text) -> Iterator[Hit]:
-        which: Sequence[int] = self._which.Match(text.data) or ()
-        # A Set whose automaton outgrows its memory answers "nothing" without a word; then every finder looks
-        if not which and _matches(self._near, text):
-            which = range(len(self._plan.finders))
-        for index in which:
-            yield from self._plan.finders[index].find(text)
 
     def _ruled(self, hits: list[Hit], text: Text, least: Likelihood | None = None) -> list[Hit]:
         plan = self._plan
@@ -147,35 +148,11 @@ class Inspector:
                 for rule in plan.hotwords.get(hit.info_type, ()):
                     hit = rule.adjust(hit, text)
                 hits[position] = hit
-        hits = [h for h in hits if h.likelihood >= (least or plan.least.get(h.info_type, plan.least_of_all))]
+        hits = [h for h in hits if h.likelihood >= (least or self._required(h.info_type))]
         if plan.exclusions:
             others = Others(hits)
             hits = [h for h in hits if not any(e.drops(h, text, others) for e in plan.exclusions.get(h.info_type, ()))]
         return [h for h in hits if h.info_type not in plan.hidden] if plan.hidden else hits
-
-
-def _taken(values: pa.StringArray, mask: pa.BooleanArray) -> tuple[list[int], list[str]]:
-    """The rows that the mask marks, and their values."""
-    rows: Any = pc.indices_nonzero(mask)
-    texts: Any = values.take(rows).to_pylist()
-    return rows.to_pylist(), texts
-
-
-def _matches(searches: Sequence[Search], text: Text) -> bool:
-    return any(search(text.data, 0, len(text.data)) for search in searches)
-
-
-def _either(regexes: Iterable[str]) -> list[str]:
-    """One pattern for all of them, in a list; an empty list for none."""
-    distinct = dict.fromkeys(regexes)
-    return ["|".join(f"(?:{r})" for r in distinct)] if distinct else []
-
-
-def _roomy() -> re2.Options:
-    options = re2.Options()
-    options.max_mem = 64 << 20
-    options.log_errors = False
-    return options
 
 
 def _likelihood(score: float) -> Likelihood:

@@ -13,7 +13,8 @@ import re2
 
 from transforms.detectors.custom import DictionaryFinder, RegexFinder, SurrogateFinder
 from transforms.detectors.finder import Finder, searcher
-from transforms.detectors.info_type import Likelihood
+from transforms.detectors.info_type import Hit, Likelihood
+from transforms.detectors.text import Text
 
 LARGE = 1000  # rows; Arrow compiles a pattern anew with every call, which takes ten milliseconds for all of them
 _OWN = (DictionaryFinder, RegexFinder, SurrogateFinder)
@@ -22,45 +23,45 @@ _OWN = (DictionaryFinder, RegexFinder, SurrogateFinder)
 class Group:
     """Finders that are asked together."""
 
-    def __init__(self, finders: Sequence[Finder], sifts: Iterable[str] = ()) -> None:
-        """sifts: RE2 patterns, each of which finds something in every text in which a finder has a hit that counts."""
-        self.finders = finders
-        self._sifts = tuple(dict.fromkeys(sifts))
+    def __init__(self, finders: Sequence[Finder]) -> None:
+        self._finders = finders
         self._near = [searcher(re2.compile(r, _roomy())) for r in merged(finders, lambda f: f.regex)]
         self._which = re2.Set.SearchSet(_roomy())
         for finder in finders:
             self._which.Add(finder.regex)
         self._which.Compile()
 
-    def asked(self, data: bytes) -> Sequence[Finder]:
-        """Those finders whose patterns find something in a text, which is given in UTF-8."""
-        found: Sequence[int] | None = self._which.Match(data)
-        if found:
-            return [self.finders[i] for i in found]
+    def hits(self, text: Text) -> list[Hit]:
+        """What those finders hit whose patterns find something in the text."""
+        which: Sequence[int] = self._which.Match(text.data) or ()
         # A Set whose automaton outgrows its memory answers "nothing" without a word; then every finder looks
-        return self.finders if any(search(data, 0, len(data)) for search in self._near) else ()
-
-    def rows(self, values: pa.StringArray) -> list[int]:
-        """The rows of a column that the finders must look at. Nulls are not among them."""
-        return sifted(values, self._sifts)
+        if not which and any(search(text.data, 0, len(text.data)) for search in self._near):
+            which = range(len(self._finders))
+        return [hit for i in which for hit in self._finders[i].find(text)]
 
 
-def groups(finders: Iterable[Finder], least: Callable[[str], Likelihood]) -> list[Group]:
-    """least: what the likelihood of a hit of an infoType must reach to count. Finders that cannot reach it are left out."""
+def groups(finders: Iterable[Finder], least: Callable[[str], Likelihood]) -> list[tuple[Group, list[str]]]:
+    """Each group, and RE2 patterns all of which find something in every text that holds a hit of it that counts.
+
+    least: what the likelihood of a hit of an infoType must reach to count. Finders that cannot reach it are left out.
+    """
+    own: list[tuple[Group, list[str]]] = []
     sure: dict[str, list[Finder]] = {}
     raised: dict[str, list[Finder]] = {}
-    answer: list[Group] = []
     for finder in finders:
+        if finder.at_most < least(finder.name):
+            continue
         if isinstance(finder, _OWN):
-            answer.append(Group([finder], [finder.screen]))
-        elif finder.likelihood >= least(finder.name):
-            sure.setdefault(finder.screen, []).append(finder)
-        elif finder.at_most >= least(finder.name):
-            raised.setdefault(finder.screen, []).append(finder)
-    answer += [Group(own, [screen, either(f.needs for f in own)]) for screen, own in sure.items()]
-    # hotwords are rarer than what the screens look for
-    answer += [Group(own, [either(f.near for f in own), either(f.needs for f in own)]) for own in raised.values()]
-    return answer
+            own.append((Group([finder]), [finder.screen]))
+        else:
+            by_itself = finder.likelihood >= least(finder.name)
+            (sure if by_itself else raised).setdefault(finder.screen, []).append(finder)
+    return [
+        *((Group(f), [screen, either(x.needs for x in f)]) for screen, f in sure.items()),
+        # hotwords are rarer than what the screens look for
+        *((Group(f), [either(x.near for x in f), either(x.needs for x in f)]) for f in raised.values()),
+        *own,
+    ]
 
 
 def sifted(values: pa.StringArray, sifts: Iterable[str]) -> list[int]:
