@@ -316,7 +316,7 @@ def test_stored_hashes_are_sorted_and_of_the_days_asked_for(out: Path) -> None:
         assert [m.tolist() for m in marks] == [[3, 7, 9], [93, 217, 279], [midnight + i * 1_000_000 for i in (3, 7, 9)]]
         assert {m.dtype for m in marks} == {np.dtype(np.int64)}
         assert [stored_hashes(lake, *days).ids.tolist() for days in ((None, DAY), (NEXT, None), (None, None))] == [[3, 5, 7, 9], [1], [1, 3, 5, 7, 9]]
-        assert lake.stored([])().ids.tolist() == [1, 3, 5, 7, 9] and lake.stored([DAY])() is None
+        assert lake.stored([])().ids.tolist() == [1, 3, 5, 7, 9] and lake.stored([DAY])(DAY, DAY) is None
 
 
 # Housekeeping
