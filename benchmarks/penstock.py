@@ -8,8 +8,8 @@ from benchmarks.job import measured
 from pipelines.batch import run
 from pipelines.options import BatchOptions
 from schemas.contract import Contract
+from transforms.fates import PROGRESS
 from transforms.keys import Keys
-from transforms.ledger import PROGRESS
 
 
 def job(contract: Contract, keys: Keys, files: list[str], output: Path) -> int:

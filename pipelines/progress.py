@@ -7,14 +7,18 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TextIO
 
-from transforms.ledger import PROGRESS, READ, Progress
+from transforms.fates import PROGRESS, READ, Progress
 
 
 class Watch:
-    """Shows a run's progress while it lasts. clock answers seconds; out is stderr, so that stdout stays for results."""
+    """Shows a run's progress while it lasts: rows of the fate `counted`, their rate, and the fates so far.
 
-    def __init__(self, progress: Progress = PROGRESS, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._progress, self._out, self._clock = progress, out or sys.stderr, clock
+    clock answers seconds; out is stderr, so that stdout stays for results.
+    """
+
+    def __init__(self, progress: Progress = PROGRESS, out: TextIO | None = None, clock: Callable[[], float] = time.monotonic,
+                 counted: str = READ) -> None:
+        self._progress, self._out, self._clock, self._counted = progress, out or sys.stderr, clock, counted
         self._terminal = self._out.isatty()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -36,7 +40,8 @@ class Watch:
         rows = self._progress.rows()
         seconds = max(self._clock() - self._start, 1e-9)
         fates = "   ".join(f"{fate} {rows[fate]:,}" for fate in ("stored", "repeated", "refused", "late") if rows.get(fate))
-        return f"{rows.get(READ, 0):,} read   {rows.get(READ, 0) / seconds:,.0f} rows/s   {fates}".rstrip()
+        counted = rows.get(self._counted, 0)
+        return f"{counted:,} {self._counted}   {counted / seconds:,.0f} rows/s   {fates}".rstrip()
 
     def _watch(self) -> None:
         every = 0.25 if self._terminal else 10.0

@@ -17,8 +17,9 @@ from pipelines.sources.files import InputFile, ReadFiles, listed, ranges, read
 from pipelines.sources.lines import MOST_LINES, Lines, first_line, range_chunks, whole_lines
 from schemas.errors import Misconfigured, Reason
 from tests.reading import TEXT, parts
+from transforms.fates import READ
 from transforms.formats.block import Block
-from transforms.ledger import READ, Tally
+from transforms.ledger import Tally
 
 # Which files
 

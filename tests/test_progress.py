@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.progress import Watch
 from pipelines.trace import frames
-from transforms.ledger import Progress
+from transforms.fates import Progress
 
 
 class Terminal(io.StringIO):

@@ -19,10 +19,11 @@ from schemas.errors import Reason, Stage
 from schemas.fields import Field
 from transforms.batch import DAY, LINEAGE, ORIGIN, Refusal, keep, refused_rows
 from transforms.columns import Typing
+from transforms.fates import REFUSED
 from transforms.formats import avro, csv, ndjson, parquet
 from transforms.formats.block import Block, Rows
 from transforms.keys import Keys
-from transforms.ledger import REFUSED, count
+from transforms.ledger import count
 
 Refused = tuple[Reason, str | None, str, date | None, bytes | None]
 

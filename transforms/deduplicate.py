@@ -20,7 +20,8 @@ from apache_beam.typehints.decorators import no_annotations
 from schemas.contract import Contract
 from schemas.errors import Reason, Stage
 from transforms.batch import CONTENT_HASH, DAY, ID_HASH, ORIGIN, keep, refused_rows
-from transforms.ledger import REFUSED, REPEATED, Tally, count
+from transforms.fates import REFUSED, REPEATED
+from transforms.ledger import Tally, count
 from transforms.park import Park, Parked
 from transforms.rows import as_json
 

@@ -12,7 +12,8 @@ from apache_beam.utils.shared import Shared
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Stage
 from transforms.batch import DAY, LINEAGE, ORIGIN, RAW, Refusal, keep, refused_rows, with_column
-from transforms.ledger import REFUSED, count
+from transforms.fates import REFUSED
+from transforms.ledger import count
 from transforms.rows import as_json
 
 _LINEAGE = frozenset(field.name for field in LINEAGE)

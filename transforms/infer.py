@@ -20,7 +20,8 @@ from schemas.contract import Contract
 from schemas.errors import Reason, Stage
 from schemas.model import Model
 from transforms.batch import DAY, ORIGIN, RAW, Refusal, keep, refused_rows, with_column
-from transforms.ledger import REFUSED, count
+from transforms.fates import REFUSED
+from transforms.ledger import count
 from transforms.rows import as_json
 
 Scorer = Callable[[pa.RecordBatch], Sequence[float]]

@@ -5,7 +5,6 @@ Beam's counters (namespace penstock), named by fate, and to this process's progr
 """
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -14,7 +13,7 @@ from typing import NamedTuple
 
 from apache_beam.metrics import Metrics
 
-READ, STORED, REPEATED, REFUSED, LATE = "read", "stored", "repeated", "refused", "late"
+from transforms.fates import PROGRESS, REFUSED
 
 
 class Tally(NamedTuple):
@@ -23,29 +22,6 @@ class Tally(NamedTuple):
     fate: str
     reason: str
     rows: int
-
-
-class Progress:
-    """Fates so far in this process: for the progress line alone, never for the books."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._rows: Counter[str] = Counter()
-
-    def add(self, fate: str, rows: int) -> None:
-        with self._lock:
-            self._rows[fate] += rows
-
-    def rows(self) -> dict[str, int]:
-        with self._lock:
-            return dict(self._rows)
-
-    def clear(self) -> None:
-        with self._lock:
-            self._rows.clear()
-
-
-PROGRESS = Progress()
 
 
 def count(fate: str, rows: int) -> None:

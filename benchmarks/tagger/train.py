@@ -1,6 +1,6 @@
 """Trains the tagger and writes transforms/detectors/tagger.npz: python -m benchmarks.tagger.train [--negatives=banking77_train.csv]
 
-Needs, at training time only: faker==40.54.0 numpy==2.4.6 scipy==1.17.1 (Python 3.11). 4 to 6 minutes on one core. The same seed, versions
+Needs, at training time only: faker==40.54.0 numpy==2.4.6 scipy==1.17.1 (Python 3.11). About 4 minutes on one core. The same seed, versions
 and machine give the same bytes. --negatives: a CSV whose first column holds texts with nothing to find (the training part of Banking77,
 PolyAI-LDN/task-specific-datasets, CC BY 4.0); its test part is for evaluate.py alone.
 """

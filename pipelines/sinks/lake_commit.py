@@ -21,7 +21,8 @@ from pipelines.sinks.lake_catalog import locked, quoted, write_connection
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, Written
 from pipelines.sinks.lake_ledger import ledger, record
 from pipelines.sinks.lake_runs import verdict
-from transforms.ledger import READ, REFUSED, REPEATED, LedgerRow, Tally, sums
+from transforms.fates import READ, REFUSED, REPEATED
+from transforms.ledger import LedgerRow, Tally, sums
 
 NOTHING = "0" * 32  # the fingerprint of no rows
 

@@ -23,7 +23,8 @@ from pipelines.sinks.lake_catalog import DATA
 from schemas.arrow import arrow_schema
 from schemas.tables import FAILURES, Column
 from transforms.batch import DAY, ORIGIN
-from transforms.ledger import STORED, count
+from transforms.fates import STORED
+from transforms.ledger import count
 
 EVENTS_TABLE, FAILURES_TABLE = "events", "failures"
 _GROUP_ROWS = 122_880  # a row group of DuckDB's own size: what its threads share out among them

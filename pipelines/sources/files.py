@@ -23,8 +23,9 @@ from pipelines.sources.opening import open_file
 from pipelines.sources.parquet_batches import parquet_blocks
 from schemas.errors import Stage
 from transforms.batch import refused_rows
+from transforms.fates import READ, REFUSED
 from transforms.formats.block import Block
-from transforms.ledger import READ, REFUSED, Tally, count
+from transforms.ledger import Tally, count
 
 __all__ = ["Broken", "InputFile", "Range", "ReadFiles", "listed", "ranges", "read"]
 

@@ -19,17 +19,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipelines.options import GenerateOptions
+from pipelines.progress import Watch
 from pipelines.tools.applications import Application, application, attributes, conflicting, reordered
 from pipelines.tools.damage import DAMAGES, broken, oversized
 from pipelines.tools.people import Random
 from schemas import contract as contracts
 from schemas.errors import Fault, Misconfigured, Reason
+from transforms.fates import PROGRESS
 
 START = date(2026, 3, 2)
 DAYS = 4
 ROWS_A_FILE = 250_000
 RECENT = 5_000
 MAX_ROW_BYTES = 64_000
+WRITTEN = "written"
 STORED, REPEATED = "stored", "repeated"
 RATES = {REPEATED: 0.03, str(Reason.CONFLICT): 0.0009, str(Reason.MALFORMED): 0.0072, str(Reason.WRONG_TYPE): 0.0016,
          str(Reason.UNKNOWN_FIELD): 0.0010, str(Reason.MISSING_FIELD): 0.0003, str(Reason.OUT_OF_RANGE): 0.0003}
@@ -115,7 +118,8 @@ def events(rows: int, seed: int, start: date = START, days: int = DAYS, max_row_
 
 def run(options: GenerateOptions) -> int:
     """Writes the files and prints what must come out of them."""
-    truth = write(options.contract, options.rows, options.seed, Path(options.output))
+    with Watch(counted=WRITTEN):
+        truth = write(options.contract, options.rows, options.seed, Path(options.output))
     reasons = ", ".join(f"{reason} {n:,}" for reason, n in sorted(truth.reasons.items(), key=lambda each: -each[1]))
     print(f"{truth.read:,} lines in {options.output}; truth.json: {truth.stored:,} stored + {truth.repeated:,} repeated + "
           f"{truth.refused:,} refused{f' ({reasons})' if reasons else ''}")
@@ -143,11 +147,15 @@ def write(contract: str, rows: int, seed: int, output: Path, rows_a_file: int = 
     fates: Counter[str] = Counter()
     days: Counter[date] = Counter()
     files = -(-rows // rows_a_file)
+    written = 0
     for number in range(files):
         with open(output / f"events-{number:05d}-of-{files:05d}.ndjson", "wb", buffering=1 << 20) as file:
             for line, fate, day in itertools.islice(stream, rows_a_file):
                 file.write(line + b"\n")
                 fates[fate] += 1
+                written += 1
+                if written % 5_000 == 0:
+                    PROGRESS.add(WRITTEN, 5_000)
                 if day is not None:
                     days[day] += 1
     reasons = {fate: n for fate, n in sorted(fates.items()) if fate not in (STORED, REPEATED)}

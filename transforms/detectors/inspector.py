@@ -1,6 +1,6 @@
 """Inspector: a DLP InspectConfig applied offline, to one text or to a column."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -89,11 +89,13 @@ class Inspector:
     def find(self, text: str) -> list[Finding]:
         """Findings by their start, without overlaps, of at least the config's likelihood. Never raises."""
         value = Text(text)
-        if self._tagger and self._tagged:
-            return self._findings(value, self._all.hits(value), self._tagger.find([text])[0])
-        if not any(search(value.data, 0, len(value.data)) for search in self._screening):
+        votes = self._votes(self._tagger.find([text])[0]) if self._tagger and self._tagged else []
+        if not votes and not any(search(value.data, 0, len(value.data)) for search in self._screening):
             return []
-        return self._findings(value, self._all.hits(value), ())
+        return self._findings(value, self._hits(value) + votes)
+
+    def _hits(self, text: Text) -> list[Hit]:
+        return [hit for _, found in self._all.hits([text]) for hit in found]
 
     def find_column(self, values: pa.StringArray) -> list[tuple[int, list[Finding]]]:
         """(row, its findings) for the rows that have some, by row. Nulls have none.
@@ -101,21 +103,22 @@ class Inspector:
         Arrow's RE2 screens the column; Python sees only the rows that may hold something, or all of them when there is
         a tagger to ask.
         """
-        asked: dict[int, list[Group]] = {}
+        texts: dict[int, Text] = {}
+        hits: dict[int, list[Hit]] = {}
+        # Group by group, not row by row: an automaton that stays in the processor's cache runs twice as fast
         for group, sifts in self._groups if len(values) >= LARGE else [(self._all, [s]) for s in self._screens]:
-            for row in sifted(values, sifts):
-                asked.setdefault(row, []).append(group)
-        rows = pc.indices_nonzero(values.is_valid()).to_pylist() if self._tagged else sorted(asked)
-        texts: list[str] = values.take(pa.array(rows, pa.int64())).to_pylist()
-        tagged: Sequence[Sequence[Tagged]] = (
-            self._tagger.find(texts) if self._tagger and self._tagged else [()] * len(texts)
-        )
-        found = []
-        for row, text, spans in zip(rows, map(Text, texts), tagged, strict=True):
-            hits = [hit for group in asked.get(row, ()) for hit in group.hits(text)]
-            if findings := self._findings(text, hits, spans):
-                found.append((row, findings))
-        return found
+            rows = sifted(values, sifts)
+            for row, text in _new(values, [row for row in rows if row not in texts]):
+                texts[row] = text
+            for at, found in group.hits([texts[row] for row in rows]):
+                hits.setdefault(rows[at], []).extend(found)
+        if self._tagger and self._tagged:
+            for row, text in _new(values, [r for r in pc.indices_nonzero(values.is_valid()).to_pylist() if r not in texts]):
+                texts[row] = text
+            for row, spans in zip(texts, self._tagger.find([t.text for t in texts.values()]), strict=True):
+                hits.setdefault(row, []).extend(self._votes(spans))
+        answers = ((row, self._findings(texts[row], hits[row])) for row in sorted(hits))
+        return [(row, findings) for row, findings in answers if findings]
 
     def whole(self, values: pa.StringArray) -> pa.BooleanArray:
         """True where the value, without spaces at its ends, is one finding that is at least LIKELY. False for null.
@@ -130,15 +133,17 @@ class Inspector:
         return pc.is_in(pa.array(range(len(values)), pa.int64()), value_set=pa.array(hits, pa.int64()))
 
     def _is_one(self, text: Text) -> bool:
-        hits = self._ruled(self._all.hits(text), text, Likelihood.LIKELY)
+        hits = self._ruled(self._hits(text), text, Likelihood.LIKELY)
         return any(h.start == 0 and h.end == len(text.text) for h in hits)
 
-    def _findings(self, text: Text, hits: list[Hit], tagged: Sequence[Tagged]) -> list[Finding]:
-        hits += [
+    def _votes(self, tagged: Sequence[Tagged]) -> list[Hit]:
+        return [
             Hit(s.start, s.end, s.info_type, _likelihood(s.score), Strength.LOOSE)
             for s in tagged
             if s.info_type in self._tagged
         ]
+
+    def _findings(self, text: Text, hits: list[Hit]) -> list[Finding]:
         return resolve(self._ruled(hits, text), text.text) if hits else []
 
     def _ruled(self, hits: list[Hit], text: Text, least: Likelihood | None = None) -> list[Hit]:
@@ -153,6 +158,10 @@ class Inspector:
             others = Others(hits)
             hits = [h for h in hits if not any(e.drops(h, text, others) for e in plan.exclusions.get(h.info_type, ()))]
         return [h for h in hits if h.info_type not in plan.hidden] if plan.hidden else hits
+
+
+def _new(values: pa.StringArray, rows: list[int]) -> Iterator[tuple[int, Text]]:
+    return zip(rows, map(Text, values.take(pa.array(rows, pa.int64())).to_pylist()), strict=True)
 
 
 def _likelihood(score: float) -> Likelihood:

@@ -31,13 +31,22 @@ class Group:
             self._which.Add(finder.regex)
         self._which.Compile()
 
-    def hits(self, text: Text) -> list[Hit]:
-        """What those finders hit whose patterns find something in the text."""
-        which: Sequence[int] = self._which.Match(text.data) or ()
+    def hits(self, texts: Sequence[Text]) -> list[tuple[int, list[Hit]]]:
+        """(position of a text, hits in it), for each finder that has some."""
+        wanted: list[list[int]] = [[] for _ in self._finders]
+        for at, text in enumerate(texts):
+            for number in self._asked(text.data):
+                wanted[number].append(at)
+        found = ((at, list(f.find(texts[at]))) for f, own in zip(self._finders, wanted, strict=True) for at in own)
+        return [(at, hits) for at, hits in found if hits]
+
+    def _asked(self, data: bytes) -> Sequence[int]:
+        """Which finders find their pattern in the text."""
+        which: Sequence[int] = self._which.Match(data) or ()
         # A Set whose automaton outgrows its memory answers "nothing" without a word; then every finder looks
-        if not which and any(search(text.data, 0, len(text.data)) for search in self._near):
+        if not which and any(search(data, 0, len(data)) for search in self._near):
             which = range(len(self._finders))
-        return [hit for i in which for hit in self._finders[i].find(text)]
+        return which
 
 
 def groups(finders: Iterable[Finder], least: Callable[[str], Likelihood]) -> list[tuple[Group, list[str]]]:
