@@ -18,6 +18,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "2")  # before scikit-learn is imported; more threads gain nothing here
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when onnxruntime is imported
+
 import numpy as np
 import onnxruntime
 from skl2onnx import to_onnx  # type: ignore

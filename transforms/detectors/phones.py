@@ -99,6 +99,16 @@ def _bare(value: str) -> bool:
     return not is_card(value) and len(set(value)) > 2
 
 
+# Most groups of digits are dates and amounts. What follows says where a number that _grouped or _shaped takes may be: six
+# digits after a group that is no year, or a year that no month and day follow.
+_NO_YEAR = r"(?:\d{2,3}|1[0-8]\d\d|2[1-9]\d\d|[03-9]\d{3})"
+_FIRST = rf"(?:{_NO_YEAR}|\d{{5}})"
+_GROUPED_NEEDS = (
+    rf"{_LEFT}(?:{_FIRST}{_SEP}(?:\d{{2,6}}{_SEP}\d\d|\d{{4}}|\d{{2,3}}[ ,]{{0,2}}(?i:x|ext|poste|anexo))|"
+    rf"\d{{3}}{_SEP}\d{{3}}|\d{{4,5}}{_SEP}\d\d(?:\d|{_RIGHT}|(?i:x|ext|poste|anexo))|"
+    rf"(?:19|20)\d\d(?:{_SEP}\d\d{_SEP}\d{{3}}|[^.\-/ 0-9]\d\d))"
+)
+_SHAPED_NEEDS = rf"{_LEFT}{_NO_YEAR}(?: {_NO_YEAR} {_NO_YEAR}|-{_NO_YEAR}-{_NO_YEAR})"
 _PLAIN = (_CLOSE, _AFTER, _REFERENCE)
 _GROUPED = (_NEAR, _AFTER, _REFERENCE)
 PHONE_NUMBER = InfoType(
@@ -153,6 +163,7 @@ PHONE_NUMBER = InfoType(
             Strength.LOOSE,
             _grouped,
             hotwords=_GROUPED,
+            needs=_GROUPED_NEEDS,
         ),
         Pattern(
             rf"{_LEFT}(\d{{2,4}}(?:(?: \d{{2,4}}){{2,3}}|(?:-\d{{2,4}}){{2,3}})){_RIGHT}",
@@ -160,6 +171,7 @@ PHONE_NUMBER = InfoType(
             Strength.LOOSE,
             _shaped,
             hotwords=_GROUPED,
+            needs=_SHAPED_NEEDS,
         ),
         # a line of its own in an address block or a signature
         Pattern(
