@@ -82,4 +82,5 @@ class InspectOptions:
     field: str = option("", "The field that holds the text.", metavar="FIELD")
     format: str = option("table", "A table with sums, or one JSON object a row.", choices=("table", "json"))
     quote: bool = option(False, "Show what was found, in clear: for a terminal, not for a log.")
+    tagger: bool = option(True, "Look for names, places, organisations and addresses with the trained tagger too, unless the contract turns it off.")
     list: bool = option(False, "List the infoTypes known, and stop.")

@@ -25,7 +25,7 @@ from schemas.fields import Field, read_fields
 from schemas.model import Model, read_model
 
 SHIPPED = Path(__file__).parent
-_KEYS = {"name", "version", "description", "id", "time", "deduplicate", "unknown_fields", "max_row_bytes", "model", "labels"}
+_KEYS = {"name", "version", "description", "id", "time", "deduplicate", "unknown_fields", "max_row_bytes", "model", "labels", "tagger"}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -34,7 +34,8 @@ class Contract:
     """A checked contract; plain data, so it can be pickled to a worker.
 
     inspect and deidentify are the texts of the DLP REST resources; horizon is how far apart in event time two rows with
-    one id may lie and still be compared; policy_digest names both templates (SHA-256, hex).
+    one id may lie and still be compared; policy_digest names both templates (SHA-256, hex); tagger: offline, names, places,
+    organisations and addresses are looked for by the trained tagger too, not by patterns and lists alone.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Contract:
     deidentify: str
     model: Model | None
     labels: tuple[tuple[str, str], ...] = ()
+    tagger: bool = True
 
     @property
     def policy_digest(self) -> str:
@@ -97,7 +99,7 @@ def load(name_or_folder: str, allow_unwrapped_keys: bool = False) -> Contract:
         head["name"], str(head["version"]), head.get("description", ""), str(folder), fields, head["id"], head["time"],
         _duration(head.get("deduplicate", {}).get("horizon", "7d")) or timedelta(days=7), head.get("unknown_fields", "refuse"),
         head.get("max_row_bytes", 1_000_000), inspect, deidentify, model,
-        tuple(sorted((str(k), str(v)) for k, v in head.get("labels", {}).items())))
+        tuple(sorted((str(k), str(v)) for k, v in head.get("labels", {}).items())), head.get("tagger", True))
 
 
 def _text(path: Path, faults: list[Fault]) -> str:
@@ -139,6 +141,8 @@ def _head(text: str, where: str, faults: list[Fault]) -> dict[str, Any]:
     limit = head.get("max_row_bytes", 1_000_000)
     if type(limit) is not int or not 100 <= limit <= 10_000_000:
         faults.append(Fault(f"{where}: max_row_bytes", "is not between 100 and 10,000,000", "give the longest row in bytes"))
+    if not isinstance(head.get("tagger", True), bool):
+        faults.append(Fault(f"{where}: tagger", "is neither true nor false", "say true or false"))
     if not isinstance(head.get("labels", {}), dict):
         faults.append(Fault(f"{where}: labels", "is not a mapping", "give owner, cost_center, data_class as key: value"))
     return head

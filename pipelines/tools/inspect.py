@@ -18,6 +18,7 @@ from schemas.contract import load
 from schemas.errors import Fault, Misconfigured
 from schemas.templates import inspect_template
 from transforms.decode import rows_of
+from transforms.detectors import tagger as trained
 from transforms.detectors.inspector import Finding, Inspector, Tagger
 from transforms.detectors.registry import INFO_TYPES
 
@@ -38,15 +39,16 @@ def run(options: InspectOptions) -> int:
         raise Misconfigured(faults)
     if options.contract:
         contract = load(options.contract)
-        text, where = contract.inspect, f"{contract.folder}/inspect.json"
+        text, where, tagger = contract.inspect, f"{contract.folder}/inspect.json", contract.tagger
     else:
-        where = options.inspect_template
+        where, tagger = options.inspect_template, True
         try:
             text = Path(where).read_text("utf-8")
         except (OSError, UnicodeDecodeError):
             raise Misconfigured([Fault("--inspect_template", "cannot be read", "give a file with an InspectTemplate as JSON")]) from None
     form: Literal["table", "json"] = "json" if options.format == "json" else "table"
-    return report(inspect_template(text, where).inspect_config, _texts(options.input, options.field), form, options.quote, sys.stdout)
+    config = inspect_template(text, where).inspect_config
+    return report(config, _texts(options.input, options.field), form, options.quote, sys.stdout, trained.Tagger() if tagger and options.tagger else None)
 
 
 def _texts(pattern: str, field: str) -> Iterator[str | None]:
