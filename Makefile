@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check bench fuzz docs model lock clean
+.PHONY: help install dev demo test check bench dlp fuzz docs model lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,8 +44,14 @@ check: dev  ## style, types, imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: dev  ## speed and memory against a plain program, a plain loop and stock Beam
+bench: dev  ## speed and memory: the job, DLP's calls and bytes, detectors, operators
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.dlp
+	$(BIN)/python -m benchmarks.detectors
+	$(BIN)/python -m benchmarks.operators
+
+dlp: install  ## a DLP server on this machine, localhost:8085, to try --engine=dlp against; ^C stops it
+	$(BIN)/python -m tests.dlp_server --port=8085 --keys=.penstock/keys
 
 fuzz: dev  ## 100,000 mutated rows and files
 	$(BIN)/python -m tests.fuzz --items=100000

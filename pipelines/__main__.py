@@ -30,6 +30,7 @@ COMMANDS = {
     "query": Command(options.QueryOptions, "pipelines.tools.query", "Asks the tables in SQL."),
     "describe": Command(options.DescribeOptions, "pipelines.tools.describe", "Prints a contract's data dictionary or its table schemas."),
     "inspect": Command(options.InspectOptions, "pipelines.tools.inspect", "Shows what the detectors find in free text, before anything is launched."),
+    "reidentify": Command(options.ReidentifyOptions, "pipelines.reidentify", "Turns tokens back into values for named columns of a query, audited.", True),
     "keys": Command(options.KeysOptions, "pipelines.tools.keys", "Makes a key folder: a master key, and the key pair for failures."),
     "open": Command(options.OpenOptions, "pipelines.tools.open", "Prints sealed failures in clear, with the private key."),
 }

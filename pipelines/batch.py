@@ -1,5 +1,6 @@
 """The batch job: files to tables. Adds rows, or replaces exactly the days of --partition."""
 
+import json
 import logging
 import secrets
 import sys
@@ -73,7 +74,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
             contract=contract, files=files, days=frozenset(options.partition) or None, keys=keys, engine=_engine(options, contract, keys),
             handler=OnnxHandler(contract.model) if contract.model else None, park=Park(lake.parked), stored=lake.stored(options.partition),
             shards=1 + sum(f.size for f in files) // SHARD_BYTES, public_pem=keys.public_pem(), id=run_id,
-            events=lake.write_events(), failures=lake.write_failures(), commit=lake.commit("batch", options.partition, started))
+            events=lake.write_events(), failures=lake.write_failures(), commit=lake.commit("batch", options.partition, started, _lineage(options, contract, keys)))
         return _run(options, plan, beam_options, lake)
 
 
@@ -99,7 +100,21 @@ def _engine(options: BatchOptions, contract: Contract, keys: Keys) -> EngineConf
     if options.engine == "local":
         return LocalEngine(contract, keys)
     return DlpEngine(contract, options.project, options.location, options.dlp_endpoint, options.requests_per_minute or None,
-                     cache_entries=100_000 if options.dlp_cache else 0, allow_unwrapped_keys=options.allow_unwrapped_keys)
+                     cache_entries=100_000 if options.dlp_cache else 0, allow_unwrapped_keys=options.allow_unwrapped_keys,
+                     inspect_template=_resource(contract.inspect), deidentify_template=_resource(contract.deidentify))
+
+
+def _lineage(options: BatchOptions, contract: Contract, keys: Keys) -> str:
+    """What de-identifies, for the ledger: the engine and the templates that DLP keeps, with their update times."""
+    engine = _engine(options, contract, keys)
+    named = engine.lineage() if isinstance(engine, DlpEngine) else ()
+    return json.dumps({"engine": options.engine, "templates": {version.name: version.updated for version in named}})
+
+
+def _resource(template: str) -> str:
+    """The name under which DLP keeps this template, "" where the contract's own text is sent."""
+    name = json.loads(template).get("name", "")
+    return name if isinstance(name, str) and name.startswith(("projects/", "organizations/")) else ""
 
 
 def _beam(options: BatchOptions, beam_arguments: list[str]) -> PipelineOptions:

@@ -84,3 +84,26 @@ class InspectOptions:
     quote: bool = option(False, "Show what was found, in clear: for a terminal, not for a log.")
     tagger: bool = option(True, "Look for names, places, organisations and addresses with the trained tagger too, unless the contract turns it off.")
     list: bool = option(False, "List the infoTypes known, and stop.")
+
+
+@dataclass(frozen=True)
+class ReidentifyOptions:
+    """penstock reidentify"""
+
+    output: str = required("The tables: the --output of a job.", positional=True, metavar="OUT")
+    sql: str = required("A SELECT over them; its answer holds the columns to turn back, and the fields that their contexts come from.",
+                        positional=True, metavar="SQL")
+    contract: str = required(CONTRACT, metavar="NAME|DIR")
+    columns: str = required("Columns of the answer whose tokens become values, commas between.", metavar="COLUMN,...")
+    purpose: str = option("", "Why, in words, for the audit row; it may not be empty.")
+    destination: str = required("Folder for the result, new or empty, outside OUT; only its owner may read it.", metavar="DIR")
+    requested_by: str = option("", "Who asks, for the audit row; else the name of the user.", metavar="NAME")
+    engine: str = option("local", "What turns tokens back: the one that made them.", choices=("local", "dlp"))
+    keys: str = option("", "Key folder that the tables were made with; else PENSTOCK_KEYS, else .penstock/keys.", metavar="DIR", group="Keys")
+    allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys")
+    project: str = option("", "Project that DLP is called and billed in.", metavar="PROJECT", group="DLP")
+    location: str = option("global", "Location of DLP: global or a region.", metavar="REGION", group="DLP")
+    dlp_endpoint: str = option("", "Host of DLP; a loopback address (localhost:8085) is spoken to without TLS.", metavar="HOST:PORT", group="DLP")
+    requests_per_minute: int = option(0, "The project's DLP quota; 0 for 600, or 100 on a regional (.rep.) host.", metavar="N", minimum=0, group="DLP")
+    json: bool = option(False, "Print the audit row as JSON, as the last line.", group="Output")
+    runner: str = option("DirectRunner", "Beam runner; DirectRunner is FnApiRunner, in one process.", group="Beam", metavar="NAME")

@@ -1,4 +1,4 @@
-"""The tables that every sink keeps: events, failures, runs. Names, types and descriptions stand here once.
+"""The tables that every sink keeps: events, failures, runs; reidentifications from the first one on. Names, types and descriptions stand here once.
 
 A column is (name, type, nullable, description); the types are those of schemas.fields plus "bytes". What a contract
 adds to `events` comes first, in the contract's order, as it is stored.
@@ -58,6 +58,24 @@ RUNS = (
     Column("ended", "timestamp-micros", False, "When its tables were committed."),
     Column("balanced", "boolean", False, "read = stored + repeated + refused."),
     Column("partitions", "string", False, "The days that the run replaced, as a JSON list; empty where it added."),
+    Column("engine", "string", False, "What de-identified, as JSON: the engine, and the DLP templates that it was asked by name, with their update times."),
+)
+
+REIDENTIFICATIONS = (
+    Column("run", "string", False, "Id of the run."),
+    Column("who", "string", False, "Who asked: --requested_by, else the name of the user in the environment."),
+    Column("account", "string", False, "The account of the operating system that ran it."),
+    Column("purpose", "string", False, "Why, in the words of --purpose."),
+    Column("columns", "string", False, "The columns that were turned back, as a JSON list."),
+    Column("contract", "string", False, "Name and version of the contract."),
+    Column("engine", "string", False, "local or dlp."),
+    Column("query", "string", False, "SHA-256 of the SQL, hex."),
+    Column("destination", "string", False, "The folder that the values went to."),
+    Column("rows", "long", False, "Rows of the result."),
+    Column("turned_back", "long", False, "Tokens that became values."),
+    Column("no_token", "long", False, "Values that were no token of these keys; they are null in the result."),
+    Column("started", "timestamp-micros", False, "When the run started."),
+    Column("ended", "timestamp-micros", False, "When this row was written, before the result became visible."),
 )
 
 RESERVED = frozenset(c.name for c in LINEAGE) | {"run", "watermark"}

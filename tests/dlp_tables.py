@@ -108,8 +108,9 @@ def reidentify(table: Any, config: types.DeidentifyConfig, keys: Keys, response:
                 rows = pc.indices_nonzero(batch[name].is_valid())
                 contexts = contexts_of(batch[context]).take(rows).to_pylist() if context else None
                 values = operator.reverse(batch[name].take(rows).to_pylist(), contexts)
-                if None in values:
+                if None in values and "leave_untransformed" not in config.transformation_error_handling:
                     raise Invalid(f"Cannot reverse a value of field {name}.")
+                values = [token if value is None else value for token, value in zip(batch[name].take(rows).to_pylist(), values, strict=True)]
                 columns[name] = pa.array(values, pa.string()).take(pc.index_in(pa.array(range(batch.num_rows), pa.uint64()), rows))
     _write(table, columns, pa.array([True] * batch.num_rows), response.item.table)
 

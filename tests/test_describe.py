@@ -36,7 +36,7 @@ def test_bigquery_gives_table_resources(capsys) -> None:
     assert all(f["description"] for f in events["schema"]["fields"])
 
 
-@pytest.mark.parametrize("name", ["nowhere", "../census", "CENSUS"])
+@pytest.mark.parametrize("name", ["nowhere", "../nowhere", "CENSUS"])
 def test_an_unknown_contract(name, capsys) -> None:
     assert main(["describe", f"--contract={name}"]) == 2
     assert "--contract" in capsys.readouterr().err

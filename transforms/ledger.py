@@ -32,7 +32,7 @@ def count(fate: str, rows: int) -> None:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One run's row in `runs`. Counts are rows; times are UTC; reasons maps a reason to its refused rows."""
+    """One run's row in `runs`. Counts are rows; times are UTC; reasons maps a reason to its refused rows; engine is JSON."""
 
     run: str
     job: str
@@ -47,6 +47,7 @@ class LedgerRow:
     started: datetime
     ended: datetime
     partitions: tuple[str, ...] = field(default=())
+    engine: str = "{}"
 
     @property
     def balanced(self) -> bool:

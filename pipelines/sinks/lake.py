@@ -74,12 +74,12 @@ class Lake:
     def write_failures(self) -> WriteFailures:
         return WriteFailures(str(self.folder), self.run)
 
-    def commit(self, job: str, partitions: Iterable[date], started: datetime) -> Commit:
-        """The step that commits this run; partitions are the days that it replaces, none where it adds."""
+    def commit(self, job: str, partitions: Iterable[date], started: datetime, engine: str = "{}") -> Commit:
+        """The step that commits this run; partitions are the days that it replaces, none where it adds; engine is JSON."""
         return Commit(Request(
             str(self.folder), self.run, job, f"{self.contract.name} {self.contract.version}", started,
             tuple(sorted({day.isoformat() for day in partitions})), self.baseline, self.contract.horizon, self.contract.time,
-            tuple(c.name for c in self.columns if c.name != ORIGIN)))
+            tuple(c.name for c in self.columns if c.name != ORIGIN), engine))
 
     def lost(self) -> str | None:
         """Why the commit of this run was refused (lost to another run, or out of balance); None where it was not."""

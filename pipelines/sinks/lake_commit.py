@@ -38,7 +38,8 @@ class Unbalanced(Exception):
 @dataclass(frozen=True)
 class Request:
     """What is to be committed. days: those that the run replaces (ISO), empty where it adds; baseline: the lake's
-    snapshot when the run began; columns: those that the fingerprint covers, in order; time: the event time's column.
+    snapshot when the run began; columns: those that the fingerprint covers, in order; time: the event time's column;
+    engine: what de-identified, as JSON.
     """
 
     folder: str
@@ -51,6 +52,7 @@ class Request:
     horizon: timedelta
     time: str
     columns: tuple[str, ...]
+    engine: str = "{}"
 
 
 def utc_now() -> datetime:
@@ -115,7 +117,7 @@ def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: li
                                           [request.run]).fetchall())
         fates, expected = sums(tallies)
         row = LedgerRow(request.run, request.job, request.contract, fates[READ], stored, fates[REPEATED], sum(reasons.values()), 0,
-                        reasons, print_of_rows, request.started, clock(), request.days)
+                        reasons, print_of_rows, request.started, clock(), request.days, request.engine)
         problem = _imbalance(row, sum(f.rows for f in events), sum(f.rows for f in failures), fates[REFUSED], dict(expected))
         if problem:
             raise Unbalanced(problem)

@@ -8,7 +8,7 @@ from pipelines.sinks.lake_catalog import quoted
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
-from schemas.tables import FAILURES, RUNS, Column
+from schemas.tables import FAILURES, REIDENTIFICATIONS, RUNS, Column
 
 _SQL = {"string": "VARCHAR", "int": "INTEGER", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN",
         "timestamp-micros": "TIMESTAMP WITH TIME ZONE", "date": "DATE", "bytes": "BLOB"}
@@ -34,11 +34,26 @@ def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Con
             faults += found
     if faults:
         raise Misconfigured(faults)
-    if not statements:
-        return
-    if "events" not in present:
+    if statements and "events" not in present:
         statements += ["ALTER TABLE lake.events SET PARTITIONED BY (d)",
                        f"COMMENT ON TABLE lake.events IS {quoted(_OWNER + contract.name)}"]
+    _execute(connection, statements)
+
+
+def declare_audit(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    """Makes reidentifications where it is missing; the same terms as `declare`."""
+    there = _present(connection).get("reidentifications")
+    statements, faults = _compare("reidentifications", REIDENTIFICATIONS, there, folder) if there else (
+        _create("reidentifications", REIDENTIFICATIONS), [])
+    if faults:
+        raise Misconfigured(faults)
+    _execute(connection, statements)
+
+
+def _execute(connection: "duckdb.DuckDBPyConnection", statements: list[str]) -> None:
+    """All of them in one transaction."""
+    if not statements:
+        return
     connection.begin()
     try:
         for statement in statements:

@@ -38,20 +38,23 @@ def _address(value: str) -> bool:
     return domain.rpartition(".")[2].lower() not in _FILES and ".." not in domain and bool(local)
 
 
+# Nearly every text that holds one of these holds an address: to look again for the address costs more than it keeps away
+_AT = r"[@＠]|(?i:[\[({] ?at ?[\])}]| at .+ dot )"
 EMAIL_ADDRESS = InfoType(
     "EMAIL_ADDRESS",
     (
-        Pattern(rf"{_LOCAL}[@＠]{_DOMAIN}", Likelihood.VERY_LIKELY, check=_address),
-        Pattern(r'"[^"\s@]{1,64}"@' + _DOMAIN, Likelihood.LIKELY),
-        Pattern(rf"{_LOCAL}@\[?(?:\d{{1,3}}\.){{3}}\d{{1,3}}\]?", Likelihood.LIKELY),
+        Pattern(rf"{_LOCAL}[@＠]{_DOMAIN}", Likelihood.VERY_LIKELY, check=_address, needs=_AT),
+        Pattern(r'"[^"\s@]{1,64}"@' + _DOMAIN, Likelihood.LIKELY, needs=_AT),
+        Pattern(rf"{_LOCAL}@\[?(?:\d{{1,3}}\.){{3}}\d{{1,3}}\]?", Likelihood.LIKELY, needs=_AT),
         # jane [at] example [dot] org: written so that no machine finds it
         Pattern(
             rf"(?i)\b({_LOCAL} ?[\[({{] ?at ?[\])}}] ?{_LABEL}(?: ?(?:[\[({{] ?dot ?[\])}}]|\.) ?{_LABEL})+)",
             Likelihood.LIKELY,
+            needs=_AT,
         ),
-        Pattern(rf"(?i)\b([\pL0-9_.%+\-]+ at {_LABEL}(?: dot {_LABEL})* dot (?:{_COMMON_TLDS}))\b", Likelihood.LIKELY),
+        Pattern(rf"(?i)\b([\pL0-9_.%+\-]+ at {_LABEL}(?: dot {_LABEL})* dot (?:{_COMMON_TLDS}))\b", Likelihood.LIKELY, needs=_AT),
     ),
-    screen=r"[@＠]|(?i:[\[({] ?at ?[\])}]| at .+ dot )",
+    screen=_AT,
 )
 
 URL = InfoType(

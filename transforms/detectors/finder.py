@@ -1,7 +1,7 @@
 """What looks for hits: the patterns of one infoType over one text."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import re2
@@ -36,7 +36,7 @@ class Finder(Protocol):
     near: str
     whole: str
 
-    def find(self, text: Text) -> Iterator[Hit]: ...
+    def find(self, text: Text) -> Iterable[Hit]: ...
 
 
 class PatternFinder:
@@ -56,27 +56,24 @@ class PatternFinder:
         self._search = searcher(compile_regex(self.regex))
         self._hotwords = [(searcher(compile_regex("(?i)" + h.regex)), h) for h in pattern.hotwords]
 
-    def find(self, text: Text) -> Iterator[Hit]:
+    def find(self, text: Text) -> list[Hit]:
         data, search, pattern, position = text.data, self._search, self._pattern, 0
         trim, check, length = pattern.trim, pattern.check, len(text.data)
+        hits = []
         while position < length and (spans := search(data, position, length)):
             start, end = spans[-1]
-            value = text.slice(start, end)
+            value = data[start:end].decode("utf-8", "surrogatepass")
             if trim and (kept := trim(value)) < len(value):
                 value = value[:kept]
                 end = start + len(value.encode("utf-8", "surrogatepass"))
             if value and (check is None or check(value)):
-                yield Hit(
-                    text.code_points(start),
-                    text.code_points(end),
-                    self.name,
-                    self._likelihood(data, start, end),
-                    pattern.strength,
-                )
+                first = text.code_points(start)
+                hits.append(Hit(first, first + len(value), self.name, self._likelihood(data, start, end), pattern.strength))
                 # the context behind a hit may be the context before the next one
                 position = end
             else:
                 position = start + 1
+        return hits
 
     def _likelihood(self, data: bytes, start: int, end: int) -> Likelihood:
         likelihood, raised = self._pattern.likelihood, False
@@ -91,6 +88,8 @@ def _near(search: Search, hotword: Hotword, data: bytes, start: int, end: int) -
         window = data[max(0, start - hotword.before) : start]
         if search(window, 0, len(window)):
             return True
+    if not hotword.after:
+        return False
     window = data[end : end + hotword.after]
     return bool(window) and search(window, 0, len(window)) is not None
 

@@ -4,7 +4,7 @@ Finders are grouped: those of one infoType whose hits count by themselves, and t
 hotword. A group gets the rows in which its screen, or its hotwords, and its patterns find something, wherever it is.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ from transforms.detectors.info_type import Hit, Likelihood
 from transforms.detectors.text import Text
 
 LARGE = 1000  # rows; Arrow compiles a pattern anew with every call, which takes ten milliseconds for all of them
+_SAMPLE = 1000  # rows
 _OWN = (DictionaryFinder, RegexFinder, SurrogateFinder)
 
 
@@ -25,6 +26,7 @@ class Group:
 
     def __init__(self, finders: Sequence[Finder]) -> None:
         self._finders = finders
+        self.built_in = not any(isinstance(f, _OWN) for f in finders)
         self._near = [searcher(re2.compile(r, _roomy())) for r in merged(finders, lambda f: f.regex)]
         self._which = re2.Set.SearchSet(_roomy())
         for finder in finders:
@@ -71,6 +73,19 @@ def groups(finders: Iterable[Finder], least: Callable[[str], Likelihood]) -> lis
         *((Group(f), [either(x.near for x in f), either(x.needs for x in f)]) for f in raised.values()),
         *own,
     ]
+
+
+def shares(values: pa.StringArray, parts: Sequence[tuple[Group, list[str]]]) -> Iterator[tuple[Group, list[int]]]:
+    """Each group and its rows of a large column.
+
+    What is rare in the first rows is looked for in one go, and one by one only in the rows where something of it is.
+    """
+    start = values.slice(0, _SAMPLE)
+    rare = [at for at, (group, sifts) in enumerate(parts) if group.built_in and len(sifted(start, sifts[:1])) * 20 < _SAMPLE]
+    few = sifted(values, [either(parts[at][1][0] for at in rare)]) if rare else []
+    picked = values.take(pa.array(few, pa.int64()))
+    for at, (group, sifts) in enumerate(parts):
+        yield group, [few[i] for i in sifted(picked, sifts)] if at in rare else sifted(values, sifts)
 
 
 def sifted(values: pa.StringArray, sifts: Iterable[str]) -> list[int]:

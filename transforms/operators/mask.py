@@ -66,21 +66,35 @@ class Mask(OneWay):
         return cover
 
     def _cover_some(self, character: str) -> Callable[[str], str]:
-        counted = re.compile(f"[^{re.escape(self.ignore)}]", re.DOTALL)
-        number, from_end = self.number, self.reverse_order
-        written = character.replace("\\", "\\\\")
+        ignored, number, from_end = frozenset(self.ignore), self.number, self.reverse_order
+        # ASCII is written out: __missing__ costs a call for each character
+        table = _Covered({at: character for at in range(128)} | {ord(c): c for c in self.ignore}, character)
 
         def cover(text: str) -> str:
             if number == 0:
-                return counted.sub(written, text)
-            covered = number if number > 0 else len(counted.findall(text)) + number
+                return text.translate(table)
+            counted = [at for at, c in enumerate(text) if c not in ignored]
+            covered = min(number, len(counted)) if number > 0 else len(counted) + number
             if covered <= 0:
                 return text
             if from_end:
-                return counted.sub(written, text[::-1], count=covered)[::-1]
-            return counted.sub(written, text, count=covered)
+                cut = counted[-covered]
+                return text[:cut] + text[cut:].translate(table)
+            cut = counted[covered - 1] + 1
+            return text[:cut].translate(table) + text[cut:]
 
         return cover
+
+
+class _Covered(dict[int, str]):
+    """A table for str.translate: what it does not name is covered. It remembers no answer: a text may hold anything."""
+
+    def __init__(self, stay: dict[int, str], character: str) -> None:
+        super().__init__(stay)
+        self._character = character
+
+    def __missing__(self, code_point: int) -> str:
+        return self._character
 
 
 def _number(value: int | float, cover: Callable[[str], str]) -> Value | None:
