@@ -64,17 +64,21 @@ def run(options: ReidentifyOptions, beam_arguments: list[str]) -> int:
     try:
         pipeline.run().wait_until_finish()
     except Exception as error:  # whatever it is, its text may hold a value: say where, not what
-        restricted.discard(row.destination)
         stands = "the audit row stands, " if lake_audit.find(options.output, row.run) else ""
         print(f"penstock reidentify failed; {stands}nothing is in {options.destination}: {frames(error)}", file=sys.stderr)
         return 1
+    finally:
+        restricted.discard(row.destination)
     done = lake_audit.find(options.output, row.run)
     assert done is not None  # the pipeline ended well, so it was committed
     print(done.sentence())
     print(f"result: {Path(options.destination) / restricted.RESULT}")
     if options.json:
         print(done.to_json())
-    return 1 if done.no_token and not done.turned_back else 0
+    if done.turned_back or not done.no_token:
+        return 0
+    print("penstock reidentify: not one token opened; other keys, or the other engine, made them", file=sys.stderr)
+    return 1
 
 
 def build(pipeline: beam.Pipeline, output: str, sql: str, reverser: ReverserConfig, row: Reidentification) -> None:

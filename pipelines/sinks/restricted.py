@@ -63,13 +63,8 @@ def reveal(destination: str) -> None:
 
 
 def discard(destination: str) -> None:
-    """Removes what was not revealed, and the folder where it is empty then."""
-    folder = Path(destination)
-    (folder / _PART).unlink(missing_ok=True)
-    try:
-        folder.rmdir()
-    except OSError:  # it holds a result
-        pass
+    """Removes what was not revealed."""
+    (Path(destination) / _PART).unlink(missing_ok=True)
 
 
 class WriteResult(beam.PTransform):

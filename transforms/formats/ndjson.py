@@ -20,20 +20,21 @@ def parse(block: Block, max_row_bytes: int) -> Iterator[Rows]:
         lines.pop()
     sizes = np.fromiter(map(len, lines), np.int64, len(lines))
     ends = np.cumsum(sizes + 1)
-    starts = (ends - sizes - 1 + block.start).tolist()
-    keys = _keys(block.data, ends)
+    starts = ends - sizes - 1
+    text = np.frombuffer(block.data, np.uint8)
     for first in range(0, len(lines), CHUNK):
-        past = first + CHUNK
-        yield _chunk(lines[first:past], starts[first:past], keys[first:past], max_row_bytes)
+        own = slice(first, first + CHUNK)
+        begin = starts[first]
+        keys = _keys(text[begin:ends[own][-1]], ends[own] - begin)
+        yield _chunk(lines[own], (starts[own] + block.start).tolist(), keys, max_row_bytes)
 
 
-def _keys(data: bytes, ends: "np.typing.NDArray[np.int64]") -> list[int]:
-    """For each line how often `":` stands in it, or -1 where any colon stands behind white space.
+def _keys(text: "np.typing.NDArray[np.uint8]", ends: "np.typing.NDArray[np.int64]") -> list[int]:
+    """For each line of a text that ends at these places how often `":` stands in it, or -1 where any colon stands behind white space.
 
     Every key is followed by its colon, so as many `":` as keys means that no key stands twice; white space between the
     two could hide one, and is rare.
     """
-    text = np.frombuffer(data, np.uint8)
     colons = text[1:] == ord(":")
     keys = np.flatnonzero(colons & (text[:-1] == ord('"')))
     counts = np.diff(np.searchsorted(keys, ends), prepend=0)

@@ -70,18 +70,19 @@ class Mask(OneWay):
         # ASCII is written out: __missing__ costs a call for each character
         table = _Covered({at: character for at in range(128)} | {ord(c): c for c in self.ignore}, character)
 
+        # A negative number counts, from the other end, what stays open
+        forward, some = (number > 0) != from_end, abs(number)
+
         def cover(text: str) -> str:
             if number == 0:
                 return text.translate(table)
-            counted = [at for at, c in enumerate(text) if c not in ignored]
-            covered = min(number, len(counted)) if number > 0 else len(counted) + number
-            if covered <= 0:
-                return text
-            if from_end:
-                cut = counted[-covered]
-                return text[:cut] + text[cut:].translate(table)
-            cut = counted[covered - 1] + 1
-            return text[:cut].translate(table) + text[cut:]
+            left, cut = some, len(text) if forward else 0
+            for at in range(len(text)) if forward else range(len(text) - 1, -1, -1):
+                left -= text[at] not in ignored
+                if not left:
+                    cut = at + forward
+                    break
+            return text[:cut] + text[cut:].translate(table) if from_end else text[:cut].translate(table) + text[cut:]
 
         return cover
 
