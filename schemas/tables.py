@@ -1,4 +1,5 @@
-"""The tables that every sink keeps: events, failures, runs; reidentifications from the first one on. Names, types and descriptions stand here once.
+"""The tables that every sink keeps: events, failures, runs; from the first one on, reidentifications. Names, types and
+descriptions stand here once.
 
 A column is (name, type, nullable, description); the types are those of schemas.fields plus "bytes". What a contract
 adds to `events` comes first, in the contract's order, as it is stored.

@@ -225,7 +225,7 @@ def test_weak_hits_are_there_for_those_who_ask() -> None:
 PIECES = [row[1] for row in FOUND] + [row[1] for row in CLEAN] + ["😀", "é", "\u00a0", "\n", "\x00", "\udcff", "Ω", "漢字", "\u1680"]
 glued = st.lists(st.one_of(st.sampled_from(PIECES), st.text(max_size=8)), max_size=6).map(" ".join)
 FINDERS = [PatternFinder(t, p) for t in INFO_TYPES.values() for p in t.patterns]
-SCREENS = {f.screen: re2.compile(f.screen) for f in FINDERS}
+SCREENS = {r: re2.compile(r) for f in FINDERS for r in (f.screen, f.needs, f.near, f.whole)}
 EVERYTHING = inspector(*INFO_TYPES, least=Likelihood.VERY_UNLIKELY)
 
 
@@ -234,8 +234,30 @@ EVERYTHING = inspector(*INFO_TYPES, least=Likelihood.VERY_UNLIKELY)
 def test_a_screen_never_hides_a_hit(text: str) -> None:
     seen = Text(text)
     for finder in FINDERS:
-        if list(finder.find(seen)):
+        hits = list(finder.find(seen))
+        if hits:
             assert SCREENS[finder.screen].search(seen.data), finder.name
+            assert SCREENS[finder.needs].search(seen.data), finder.name
+        for hit in hits:
+            assert hit.likelihood <= finder.likelihood or SCREENS[finder.near].search(seen.data), finder.name
+            assert hit.likelihood <= finder.at_most, finder.name
+            assert (hit.start, hit.end) != (0, len(text)) or SCREENS[finder.whole].search(seen.data), finder.name
+
+
+numbers = st.lists(st.sampled_from(["19", "20", "2024", "03", "1", "555", "0142", "12345", " ", "-", ".", "/", "\u00a0", "\u2011", " x7", "(", ")", "a", "$", ","]), max_size=9)
+GROUPED = [f for f in FINDERS if f.needs != f.regex and f.name == "PHONE_NUMBER"]
+
+
+@settings(max_examples=1500, deadline=None)
+@given(numbers.map("".join))
+def test_what_a_telephone_number_needs_is_in_every_one(text: str) -> None:
+    assert len(GROUPED) == 2
+    for finder in GROUPED:
+        assert SCREENS[finder.needs].search(text.encode()) or not list(finder.find(Text(text)))
+
+
+def test_a_date_is_not_what_a_telephone_number_needs() -> None:
+    assert not any(SCREENS[f.needs].search(b"I came on 2024-05-03, it cost $1,234.56 more.") for f in GROUPED)
 
 
 @settings(max_examples=200, deadline=None)

@@ -11,11 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import Misconfigured
+from tests.test_detectors import CLEAN, FOUND
 from transforms.detectors.custom import Dictionary
 from transforms.detectors.info_type import Hit, Strength
 from transforms.detectors.inspector import Finding, Inspector, Likelihood
 from transforms.detectors.overlaps import resolve
 from transforms.detectors.registry import INFO_TYPES
+from transforms.detectors.sieve import LARGE
 
 CARD, EMAIL, IBAN, SSN, PHONE = "CREDIT_CARD_NUMBER", "EMAIL_ADDRESS", "IBAN_CODE", "US_SOCIAL_SECURITY_NUMBER", "PHONE_NUMBER"
 
@@ -313,6 +315,26 @@ def test_a_column_is_its_texts(texts: list[str | None]) -> None:
 
 
 EVERY = build(*INFO_TYPES)
+LIKELY = build(*INFO_TYPES, min_likelihood="LIKELY")
+RULED = build(PHONE, "PERSON_NAME", custom_info_types=[code()], min_likelihood="LIKELY",
+              rule_set=[{"info_types": [{"name": PHONE}], "rules": [hotword("ring", 20, relative_likelihood=3)]}])  # fmt: skip
+PIECES = [row[1] for row in (*FOUND, *CLEAN)]
+
+
+@pytest.mark.parametrize("inspector", [EVERY, LIKELY, RULED], ids=["every", "likely", "ruled"])
+@pytest.mark.parametrize("glue", [" ", ", é ", "\n", " ring "])
+@pytest.mark.parametrize("rare", [True, False])
+def test_a_large_column_is_its_texts(inspector: Inspector, glue: str, rare: bool) -> None:
+    """A large column is sifted in another way than a small one; rare: its first rows hold nothing."""
+    clean: list[str | None] = [None, *["clean"] * 1500]
+    told: list[str | None] = [*PIECES, *(a + glue + b for a, b in itertools.pairwise(PIECES)), *(glue + p for p in PIECES)]
+    column = clean + told if rare else told + clean
+    assert len(column) >= LARGE
+    one_by_one = [(row, found) for row, text in enumerate(column) if text is not None and (found := inspector.find(text))]
+    assert one_by_one
+    assert inspector.find_column(pa.array(column)) == one_by_one
+    small = [inspector.whole(pa.array(column[at : at + 100])).to_pylist() for at in range(0, len(column), 100)]
+    assert inspector.whole(pa.array(column)).to_pylist() == list(itertools.chain.from_iterable(small))
 
 
 @pytest.mark.parametrize(("value", "one"), [
@@ -324,6 +346,13 @@ EVERY = build(*INFO_TYPES)
 def test_whole(value: str | None, one: bool) -> None:
     inspector = build(SSN, CARD, EMAIL, IBAN, PHONE, "IP_ADDRESS", "MAC_ADDRESS", "US_PASSPORT", "US_DRIVERS_LICENSE_NUMBER")
     assert inspector.whole(pa.array([value, "clean"], pa.string())).to_pylist() == [one, False]
+
+
+def test_nothing_is_found_where_nothing_can_be_likely_enough() -> None:
+    nothing = build("FIRST_NAME", min_likelihood="VERY_LIKELY")
+    texts = ["Jane", "Jane Doe"] * LARGE
+    assert nothing.find("Jane Doe") == [] and nothing.find_column(pa.array(texts)) == []
+    assert not any(nothing.whole(pa.array(texts)).to_pylist())
 
 
 def test_it_pickles() -> None:

@@ -29,7 +29,7 @@ from transforms.ledger import Tally, count
 
 __all__ = ["Broken", "InputFile", "Range", "ReadFiles", "listed", "ranges", "read"]
 
-BLOCK = 16 << 20  # bytes
+BLOCK = 8 << 20  # bytes
 
 
 def read(piece: Range, block_bytes: int = BLOCK) -> Iterator[Block | Broken]:

@@ -8,6 +8,7 @@
     custom.py      what a template defines itself: regexes, dictionaries, surrogates
     rules.py       hotword and exclusion rules of a template
     finder.py      one pattern over one text
+    sieve.py       which finders must look at which rows of a column
     config.py      a DLP InspectConfig read and checked into a Plan, with config_parts.py
     overlaps.py    which of two findings wins
     inspector.py   Inspector: texts and columns in, findings out

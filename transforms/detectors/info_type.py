@@ -20,6 +20,7 @@ class Likelihood(IntEnum):
 class Strength(IntEnum):
     """Who wins where two findings overlap (overlaps.py)."""
 
+    TAGGED = 0  # the word of a tagger alone
     LOOSE = 1  # a shape that other things have too
     SPECIFIC = 2  # a structure that little else has
     CHECKED = 3  # a checksum agrees

@@ -100,14 +100,14 @@ class Inspector:
     def find_column(self, values: pa.StringArray) -> list[tuple[int, list[Finding]]]:
         """(row, its findings) for the rows that have some, by row. Nulls have none.
 
-        Arrow's RE2 screens the column; Python sees only the rows that may hold something, or all of them when there is
-        a tagger to ask.
+        Arrow's RE2 screens the column (sieve.py); Python sees only the rows that may hold something, or all of them when
+        there is a tagger to ask.
         """
         texts: dict[int, Text] = {}
         hits: dict[int, list[Hit]] = {}
         # Group by group, not row by row: an automaton that stays in the processor's cache runs twice as fast
-        small = ((self._all, sifted(values, [screen])) for screen in self._screens)
-        for group, rows in shares(values, self._groups) if len(values) >= LARGE else small:
+        large = len(values) >= LARGE
+        for group, rows in shares(values, self._groups) if large else [(self._all, _any(values, self._screens))]:
             for row, text in _new(values, [row for row in rows if row not in texts]):
                 texts[row] = text
             for at, found in group.hits([texts[row] for row in rows]):
@@ -126,8 +126,7 @@ class Inspector:
         The tagger has no vote here: an id is no prose.
         """
         trimmed = pc.utf8_trim_whitespace(values)
-        sifts = self._wholes if len(values) >= LARGE else self._whole_screens
-        rows = sorted({row for sift in sifts for row in sifted(trimmed, [sift])})
+        rows = _any(trimmed, self._wholes if len(values) >= LARGE else self._whole_screens)
         texts = trimmed.take(pa.array(rows, pa.int64())).to_pylist()
         hits = [row for row, text in zip(rows, texts, strict=True) if self._is_one(Text(text))]
         return pc.is_in(pa.array(range(len(values)), pa.int64()), value_set=pa.array(hits, pa.int64()))
@@ -138,7 +137,7 @@ class Inspector:
 
     def _votes(self, tagged: Sequence[Tagged]) -> list[Hit]:
         return [
-            Hit(s.start, s.end, s.info_type, _likelihood(s.score), Strength.LOOSE)
+            Hit(s.start, s.end, s.info_type, _likelihood(s.score), Strength.TAGGED)
             for s in tagged
             if s.info_type in self._tagged
         ]
@@ -158,6 +157,11 @@ class Inspector:
             others = Others(hits)
             hits = [h for h in hits if not any(e.drops(h, text, others) for e in plan.exclusions.get(h.info_type, ()))]
         return [h for h in hits if h.info_type not in plan.hidden] if plan.hidden else hits
+
+
+def _any(values: pa.StringArray, sifts: Sequence[str]) -> list[int]:
+    """The rows in which one of these patterns finds something."""
+    return sorted({row for sift in sifts for row in sifted(values, [sift])})
 
 
 def _new(values: pa.StringArray, rows: list[int]) -> Iterator[tuple[int, Text]]:

@@ -1,7 +1,7 @@
 """Which finding wins where two overlap.
 
 1. Hits of one infoType that overlap become one that covers them all, with the best likelihood and strength of them.
-2. Of different infoTypes the stronger wins: a checksum that agrees, then a specific shape, then a loose one; of equals
+2. Of different infoTypes the stronger wins: a checksum that agrees, then a specific shape, a loose one, a tagger; of equals
    the longer, then the likelier, then the one that starts first, then the name that sorts first.
 3. What the loser covers beyond the winner stays a finding of the loser if it holds a letter or a digit: nothing that
    was found is ever left in clear.

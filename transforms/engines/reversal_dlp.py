@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from google.cloud.dlp_v2 import DlpServiceClient, types
 
-from schemas.errors import Fault, Reason
+from schemas.errors import Fault, Misconfigured, Reason, Transient
 from schemas.rules import Rule
 from transforms.engines import channel
 from transforms.engines.asking import Asker, Rate
@@ -103,7 +103,7 @@ class Reversing:
         def settle(stretch: tuple[int, int]) -> Spent:
             try:
                 return self._asker.settle(packer, judge, *stretch)
-            except BaseException:
+            except (Transient, Misconfigured):
                 packer.abandoned = True  # the others need not be asked any more
                 raise
         with ThreadPoolExecutor(self.config.engine.in_flight, "dlp") as pool:
