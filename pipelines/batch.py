@@ -4,9 +4,7 @@ import json
 import logging
 import secrets
 import sys
-from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import TypeVar
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -17,9 +15,9 @@ from pipelines.options import BatchOptions
 from pipelines.progress import Watch
 from pipelines.sinks.lake import Lake
 from pipelines.sources.listing import listed
+from pipelines.starting import Faults, beam_options
 from pipelines.trace import frames
 from schemas.contract import Contract, load
-from schemas.errors import Fault, Misconfigured
 from transforms.deidentify import EngineConfig
 from transforms.engines.dlp import DlpEngine
 from transforms.engines.local import LocalEngine
@@ -27,26 +25,7 @@ from transforms.keys import Keys
 from transforms.onnx import OnnxHandler
 from transforms.park import Park
 
-T = TypeVar("T")
 SHARD_BYTES = 1 << 30  # of input a shard: about two million rows' digests
-
-
-class _Faults:
-    """Gathers the faults of several checks, so that a user hears of all of them at once."""
-
-    def __init__(self) -> None:
-        self.found: list[Fault] = []
-
-    def of(self, check: Callable[[], T]) -> T | None:
-        try:
-            return check()
-        except Misconfigured as error:
-            self.found += error.faults
-            return None
-
-    def stop(self) -> None:
-        if self.found:
-            raise Misconfigured(self.found)
 
 
 def run(options: BatchOptions, beam_arguments: list[str]) -> int:
@@ -55,8 +34,8 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     Raises Misconfigured, with every fault, where it cannot run.
     """
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
-    faults = _Faults()
-    beam_options = faults.of(lambda: _beam(options, beam_arguments))
+    faults = Faults()
+    given = faults.of(lambda: beam_options(options.runner, beam_arguments))
     contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
     files = faults.of(lambda: listed(options.input))
     keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
@@ -66,7 +45,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
         model = contract.model
         faults.of(lambda: OnnxHandler(model).load_model())
     faults.stop()
-    assert contract and files and keys and beam_options
+    assert contract and files and keys and given
     started = datetime.now(timezone.utc)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Lake.writer(options.output, contract, run_id) as lake:
@@ -75,11 +54,11 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
             handler=OnnxHandler(contract.model) if contract.model else None, park=Park(lake.parked), stored=lake.stored(options.partition),
             shards=1 + sum(f.size for f in files) // SHARD_BYTES, public_pem=keys.public_pem(), id=run_id,
             events=lake.write_events(), failures=lake.write_failures(), commit=lake.commit("batch", options.partition, started, _lineage(options, contract, keys)))
-        return _run(options, plan, beam_options, lake)
+        return _run(options, plan, given, lake)
 
 
-def _run(options: BatchOptions, plan: graph.Run, beam_options: PipelineOptions, lake: Lake) -> int:
-    pipeline = beam.Pipeline("FnApiRunner", options=beam_options)
+def _run(options: BatchOptions, plan: graph.Run, given: PipelineOptions, lake: Lake) -> int:
+    pipeline = beam.Pipeline("FnApiRunner", options=given)
     graph.build(pipeline, plan)
     try:
         with Watch():
@@ -115,18 +94,3 @@ def _resource(template: str) -> str:
     """The name under which DLP keeps this template, "" where the contract's own text is sent."""
     name = json.loads(template).get("name", "")
     return name if isinstance(name, str) and name.startswith(("projects/", "organizations/")) else ""
-
-
-def _beam(options: BatchOptions, beam_arguments: list[str]) -> PipelineOptions:
-    """Beam's options. Raises Misconfigured for a runner or a mode that this job does not run on."""
-    found = PipelineOptions([*beam_arguments, "--no_save_main_session"])
-    faults = []
-    if options.runner not in ("DirectRunner", "FnApiRunner"):
-        faults.append(Fault("--runner", f"{options.runner} does not run this job", "leave it out: DirectRunner is FnApiRunner in one process"))
-    given = found.get_all_options()
-    if given.get("direct_running_mode") not in (None, "in_memory") or given.get("direct_num_workers", 1) != 1:
-        faults.append(Fault("--direct_running_mode", "several worker processes gain nothing here, and FnApiRunner hangs when one dies",
-                            "leave it out; run several days side by side, one process each"))
-    if faults:
-        raise Misconfigured(faults)
-    return found

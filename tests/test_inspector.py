@@ -38,7 +38,7 @@ def code(**rest: Any) -> dict[str, Any]:
 # Offsets
 
 
-@pytest.mark.parametrize("before", ["", "x ", "é ", "😀 ", "漢字 ", "e\u0301 ", "👩‍👩‍👧 "])
+@pytest.mark.parametrize("before", ["", "x ", "é ", "😀 ", "漢字 ", "e\u0301 ", "👩‍👩‍👧 ", "é😀 " * 3000])
 def test_offsets_count_code_points(before: str) -> None:
     text = f"{before}mail jane@x.org ✓ or 123-45-6789 😀"
     inspector = build(EMAIL, SSN)

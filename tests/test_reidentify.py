@@ -69,7 +69,7 @@ def audit(out: Path) -> list[dict[str, Any]]:
     reader = Lake.reader(str(out))
     try:
         there = reader.query("select 1 from duckdb_tables() where table_name = 'reidentifications'").num_rows
-        return reader.query("from reidentifications order by started").to_pylist() if there else []
+        return reader.query("from reidentifications order by started, run").to_pylist() if there else []
     finally:
         reader.close()
 

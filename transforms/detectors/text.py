@@ -3,6 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+_FURTHER = bytes(range(0x80, 0xC0))  # bytes that do not start a character
+_SHORT = 4096  # bytes
+
 
 class Text:
     """One value: `text` (code points), `data` (its UTF-8), and the way from byte offsets to code points.
@@ -18,14 +21,12 @@ class Text:
         self.data = text.encode("utf-8", "surrogatepass")
         self._offsets: npt.NDArray[np.int64] | None = None
 
-    def slice(self, start: int, end: int) -> str:
-        """The text between two byte offsets that stand on character boundaries."""
-        return self.data[start:end].decode("utf-8", "surrogatepass")
-
     def code_points(self, offset: int) -> int:
         """Code points before a byte offset."""
         if len(self.data) == len(self.text):
             return offset
+        if len(self.data) < _SHORT:
+            return len(self.data[:offset].translate(None, _FURTHER))
         return int(self._starts()[offset])
 
     def bytes_before(self, position: int) -> int:
