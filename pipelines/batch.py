@@ -39,21 +39,23 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
     files = faults.of(lambda: listed(options.input))
     keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
-    if contract and keys:
-        faults.found += _engine(options, contract, keys).faults()
+    engine = _engine(options, contract, keys) if contract and keys else None
+    if engine:
+        faults.found += engine.faults()
     if contract and contract.model:
         model = contract.model
         faults.of(lambda: OnnxHandler(model).load_model())
     faults.stop()
-    assert contract and files and keys and given
+    assert contract and files and keys and given and engine
     started = datetime.now(timezone.utc)
     run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     with Lake.writer(options.output, contract, run_id) as lake:
         plan = graph.Run(
-            contract=contract, files=files, days=frozenset(options.partition) or None, keys=keys, engine=_engine(options, contract, keys),
+            contract=contract, files=files, days=frozenset(options.partition) or None, keys=keys, engine=engine,
             handler=OnnxHandler(contract.model) if contract.model else None, park=Park(lake.parked), stored=lake.stored(options.partition),
             shards=1 + sum(f.size for f in files) // SHARD_BYTES, public_pem=keys.public_pem(), id=run_id,
-            events=lake.write_events(), failures=lake.write_failures(), commit=lake.commit("batch", options.partition, started, _lineage(options, contract, keys)))
+            events=lake.write_events(), failures=lake.write_failures(),
+            commit=lake.commit("batch", options.partition, started, _lineage(options, engine)))
         return _run(options, plan, given, lake)
 
 
@@ -83,9 +85,8 @@ def _engine(options: BatchOptions, contract: Contract, keys: Keys) -> EngineConf
                      inspect_template=_resource(contract.inspect), deidentify_template=_resource(contract.deidentify))
 
 
-def _lineage(options: BatchOptions, contract: Contract, keys: Keys) -> str:
+def _lineage(options: BatchOptions, engine: EngineConfig) -> str:
     """What de-identifies, for the ledger: the engine and the templates that DLP keeps, with their update times."""
-    engine = _engine(options, contract, keys)
     named = engine.lineage() if isinstance(engine, DlpEngine) else ()
     return json.dumps({"engine": options.engine, "templates": {version.name: version.updated for version in named}})
 
