@@ -1,5 +1,6 @@
 """(a) The fastest sane program without Beam: the same functions over the same columns, one block after the other."""
 
+import gc
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -41,6 +42,8 @@ def job(contract: Contract, keys: Keys, files: list[str], output: Path) -> int:
     names = [f.name for f in contract.fields]
     seen: dict[int, int] = {}
     rows = repeated = 0
+    gc.collect()
+    gc.freeze()  # as the batch job does
     with Lake.writer(str(output), contract, "plain") as lake:
         events = _WriteFn(str(lake.folder), "plain", "events", stored_columns(contract), 32 << 20)
         failures = _WriteFn(str(lake.folder), "plain", "failures", FAILURES, 32 << 20)
