@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from pipelines.__main__ import main
 from pipelines.sinks.lake import Lake
+from pipelines.sinks.lake_catalog import load_extensions
 from schemas.contract import load
 from transforms.seal import private_key, unseal
 
@@ -193,9 +195,14 @@ def test_every_format_stores_the_same_rows(form, census, key_folder, tmp_path, c
 
 
 def test_opens_in_plain_duckdb(stored) -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    (block,) = re.findall(r"```sql\n(.*?)```", readme, re.DOTALL)
+    install, attach, select = block.strip().splitlines()
+    assert install == "INSTALL ducklake; INSTALL sqlite;"  # needs a network; the wheels hold the same extensions
     plain = duckdb.connect()
-    plain.execute("LOAD ducklake; LOAD sqlite_scanner")
-    plain.execute(f"ATTACH 'ducklake:sqlite:{stored[0]}/catalog.sqlite' AS lake (DATA_PATH '{stored[0]}/data', READ_ONLY)")
+    load_extensions(plain)
+    plain.execute(attach.replace("OUT", str(stored[0])))
+    assert len(plain.execute(select).fetchall()) == 1
     assert plain.execute("select count(*) from lake.events").fetchone() == (stored[1]["stored"],)
 
 
@@ -224,3 +231,30 @@ def test_a_contract_with_faults_is_refused_whole(tmp_path, census, key_folder, c
     told = capsys.readouterr().err
     assert "event.avsc" in told and "redactConfg" in told and "model" in told
     assert not (tmp_path / "OUT").exists()
+
+
+def test_broken_files_are_noticed_and_the_others_stored(census, key_folder, tmp_path, capsys) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    packed = gzip.compress(next(census.glob("*.ndjson")).read_bytes())
+    (source / "cut.ndjson.gz").write_bytes(packed[: len(packed) // 2])
+    (source / "junk.avro").write_bytes(b"Obj\x01junk")
+    (source / "junk.parquet").write_bytes(b"PAR1junk")
+    shutil.copy(next(census.glob("*.ndjson")), source / "whole.ndjson")
+    row = batch(capsys, f"{source}/*", tmp_path / "OUT", key_folder)
+    truth = json.loads((census / "truth.json").read_text())
+    assert row["stored"] == truth["stored"] and row["repeated"] > truth["repeated"]
+    told = {(r["reason"], r["origin"].rpartition("/")[2].split(":")[0]) for r in ask(tmp_path / "OUT", "select * from failures where stage = 'read'")}
+    assert {name for _, name in told} == {"cut.ndjson.gz", "junk.avro", "junk.parquet"} and ("truncated", "cut.ndjson.gz") in told
+
+
+def test_a_bomb_is_refused_in_bounded_memory(key_folder, tmp_path) -> None:
+    with gzip.open(tmp_path / "bomb.ndjson.gz", "wb", 9) as file:
+        for _ in range(300):
+            file.write(bytes(1_000_000))
+    program = ("import resource, sys; from pipelines.__main__ import main; code = main(sys.argv[1:]);"
+               "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024); sys.exit(code)")
+    done = subprocess.run([sys.executable, "-c", program, "batch", "--contract=census", f"--input={tmp_path}/*.gz", f"--output={tmp_path}/OUT",
+                           f"--keys={key_folder}"], capture_output=True, text=True, check=True)
+    assert "1 read = 0 stored + 0 repeated + 1 refused (too_large 1)" in done.stdout
+    assert int(done.stdout.splitlines()[-1]) < 512

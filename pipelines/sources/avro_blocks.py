@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from pipelines.sources.avro_codecs import LARGEST, Overfull, Undecodable, unpack, unsigned
-from pipelines.sources.broken import KEPT, Broken, Unreadable
+from pipelines.sources.broken import KEPT, SEALED, Broken, Unreadable
 from pipelines.sources.gzip import too_much
 from schemas.errors import Reason
 from transforms.formats.avro import FRAME
@@ -62,7 +62,7 @@ def avro_blocks(file: io.BufferedReader, path: str, index: int, block_bytes: int
                 data = None
             if data is None or count * fields > len(data) or (data and not count):
                 yield from gathered()
-                yield Broken(path, index, number, Reason.MALFORMED, packed[:KEPT])
+                yield Broken(path, index, number, Reason.MALFORMED, packed[:SEALED])
                 number, frames, rows = number + 1, bytearray(), 0
                 continue
             unpacked_so_far += len(data)

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from schemas.errors import Reason
 
-KEPT = 10_000_000  # bytes of what is refused that are sealed; no contract allows a longer row
+KEPT = 10_000_000  # bytes of a row that are kept and sealed; no contract allows a longer one
+SEALED = 1_000_000  # bytes of a piece without rows that are sealed: enough to see what it is; the file has the rest
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A piece of a file without rows. start: as in Block; raw: its bytes, at most KEPT."""
+    """A piece of a file without rows. start: as in Block; raw: its first bytes, at most SEALED."""
 
     path: str
     index: int

@@ -14,7 +14,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
 from pipelines.sources.avro_blocks import avro_blocks
-from pipelines.sources.broken import KEPT, Broken, Unreadable
+from pipelines.sources.broken import KEPT, SEALED, Broken, Unreadable
 from pipelines.sources.csv_blocks import csv_blocks
 from pipelines.sources.gzip import unpacked_chunks
 from pipelines.sources.lines import first_line, range_chunks, whole_lines
@@ -46,7 +46,7 @@ def read(piece: Range, block_bytes: int = BLOCK) -> Iterator[Block | Broken]:
             else:
                 yield from _text_blocks(file, piece, block_bytes)
         except Unreadable as cut:
-            yield Broken(piece.path, piece.index, cut.start, cut.reason, cut.raw)
+            yield Broken(piece.path, piece.index, cut.start, cut.reason, cut.raw[:SEALED])
 
 
 def _text_blocks(file: io.BufferedReader, piece: Range, block_bytes: int) -> Iterator[Block]:
