@@ -7,7 +7,7 @@ import dataclasses
 import difflib
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, TypeVar
 
 from schemas.errors import Fault, Misconfigured
@@ -165,9 +165,3 @@ def _ending(kind: Any, default: Any, spec: Declared) -> str:
     if spec.required:
         return " (required)"
     return "" if kind is bool or default in ("", None, ()) else f" (default: {default})"
-
-
-def duration(text: str) -> timedelta:
-    """A duration such as 30s, 5m, 2h or 7d."""
-    number, unit = int(text[:-1]), text[-1]
-    return timedelta(seconds=number * {"s": 1, "m": 60, "h": 3600, "d": 86400}[unit])

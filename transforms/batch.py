@@ -4,13 +4,11 @@ A batch of events has the contract's fields in the contract's order, then the re
 rows has the schema REFUSED.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-import apache_beam as beam
 import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.coders import Coder, registry
 
 from schemas.errors import Reason, Stage
@@ -66,27 +64,12 @@ def keep(batch: pa.RecordBatch, refused: Sequence[int]) -> pa.RecordBatch:
     return batch.filter(pa.array(mask))
 
 
-def over_distinct(column: pa.Array, f: Callable[[list[str]], list[str | None]]) -> pa.Array:
-    """Applies f to the distinct values of a string column, nulls left out, and spreads the answers back.
-
-    f takes the distinct values (strings) and answers one value each, in order.
-    """
-    encoded = column.dictionary_encode()
-    answers = pa.array(f(encoded.dictionary.to_pylist()), pa.string())
-    return answers.take(encoded.indices)
-
-
 def with_column(batch: pa.RecordBatch, name: str, column: pa.Array) -> pa.RecordBatch:
     """The batch with the column of this name replaced, or appended."""
     at = batch.schema.get_field_index(name)
     if at < 0:
         return batch.append_column(name, column)
     return batch.set_column(at, pa.field(name, column.type), column)
-
-
-def mask_of(length: int, positions: Sequence[int]) -> pa.BooleanArray:
-    """True at these positions."""
-    return pc.is_in(pa.array(range(length), pa.int64()), value_set=pa.array(positions, pa.int64()))
 
 
 class ArrowCoder(Coder):
@@ -117,5 +100,3 @@ class ArrowCoder(Coder):
 
 
 registry.register_coder(pa.RecordBatch, ArrowCoder)
-
-RefusedOutput = beam.pvalue.TaggedOutput
