@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import resource
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,5 +27,6 @@ def measured(job: Callable[[Contract, Keys, list[str], Path], int]) -> None:
     wall, cpu = time.perf_counter(), time.process_time()
     rows = job(contract, keys, files, output)
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # getrusage would tell the peak of the process that started this one, where that was larger
+    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 1024  # type: ignore[index]
     print(json.dumps({"rows": rows, "wall": wall, "cpu": cpu, "peak_mb": peak}))
