@@ -1,6 +1,6 @@
 """How far the detectors reach: precision, recall and F2 by infoType on annotated texts.
 
-    python benchmarks/accuracy.py ANNOTATED.json [--likelihood=POSSIBLE] [--tagger] [--misses=PHONE_NUMBER]
+    python -m benchmarks.accuracy ANNOTATED.json [--likelihood=POSSIBLE] [--tagger] [--misses=PHONE_NUMBER]
 
 ANNOTATED.json as presidio-research writes it: [{"full_text": ..., "spans": [{"entity_type", "start_position", "end_position"}]}].
 A span counts as found when a finding of its type overlaps it, a finding as right when it overlaps a span of its type; "any" asks only
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from google.cloud.dlp_v2.types import InspectConfig
 
+from benchmarks.presidio import analyzer
 from transforms.detectors.inspector import Inspector, Likelihood
 
 NAMES = {
@@ -66,18 +67,9 @@ def ours(texts: list[str], types: list[str], likelihood: str, tagged: bool) -> l
 
 
 def presidio(texts: list[str]) -> list[list[Span]] | None:
-    try:
-        import spacy
-        from presidio_analyzer import AnalyzerEngine
-        from presidio_analyzer.nlp_engine import SpacyNlpEngine
-    except ImportError:
+    engine = analyzer()
+    if engine is None:
         return None
-
-    class Blank(SpacyNlpEngine):  # type: ignore[misc]
-        def load(self) -> None:
-            self.nlp = {"en": spacy.blank("en")}
-
-    engine = AnalyzerEngine(nlp_engine=Blank(), supported_languages=["en"])
     return [
         [(r.start, r.end, NAMES.get(r.entity_type, r.entity_type)) for r in engine.analyze(text, "en")]
         for text in texts

@@ -18,6 +18,7 @@ import pyarrow as pa
 import re2
 from google.cloud.dlp_v2.types import InspectConfig
 
+from benchmarks.presidio import analyzer
 from transforms.detectors.inspector import Inspector
 from transforms.detectors.letters import narrow
 from transforms.detectors.registry import INFO_TYPES
@@ -66,18 +67,9 @@ def rate(run: Callable[[], object], rows: int) -> float:
 
 
 def presidio(sample: list[str]) -> float | None:
-    try:
-        import spacy
-        from presidio_analyzer import AnalyzerEngine
-        from presidio_analyzer.nlp_engine import SpacyNlpEngine
-    except ImportError:
+    engine = analyzer()
+    if engine is None:
         return None
-
-    class Blank(SpacyNlpEngine):  # type: ignore[misc]
-        def load(self) -> None:
-            self.nlp = {"en": spacy.blank("en")}
-
-    engine = AnalyzerEngine(nlp_engine=Blank(), supported_languages=["en"])
     asked = ["EMAIL_ADDRESS", "PHONE_NUMBER", "US_SSN", "CREDIT_CARD", "IP_ADDRESS"]
     return rate(lambda: [engine.analyze(text, "en", entities=asked) for text in sample], len(sample))
 

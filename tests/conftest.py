@@ -1,11 +1,14 @@
 """What many tests share: generated events and a key folder, made once."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.tools.generate import write
+from tests.dlp_world import World, dlp_world
 from transforms import keys
+from transforms.keys import Keys
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +24,15 @@ def key_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("k") / "keys"
     keys.make(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def ring(key_folder) -> Keys:
+    return Keys(str(key_folder))
+
+
+@pytest.fixture
+def world(ring) -> Iterator[World]:
+    """A DLP server of its own, and what makes engines that ask it."""
+    with dlp_world(ring) as world:
+        yield world

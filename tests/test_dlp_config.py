@@ -13,28 +13,12 @@ from google.cloud.dlp_v2 import types
 from schemas.errors import Misconfigured
 from schemas.templates import deidentify_template, inspect_template
 from tests.dlp_contract import batch, contract, key, person
-from tests.dlp_world import dlp_world
-from transforms import keys
 from transforms.deidentify import Deidentify
 from transforms.engines import channel
 from transforms.engines.dlp import DlpEngine
 from transforms.engines.quota import Backoff
-from transforms.keys import Keys
 
 ROWS = [person(i) for i in range(600)]
-
-
-@pytest.fixture(scope="module")
-def ring(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dlp") / "keys"
-    keys.make(folder)
-    return Keys(str(folder))
-
-
-@pytest.fixture
-def world(ring):
-    with dlp_world(ring) as world:
-        yield world
 
 
 @pytest.mark.parametrize(("endpoint", "good"), [

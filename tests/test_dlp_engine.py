@@ -11,28 +11,13 @@ from schemas.errors import Misconfigured, Reason, Transient
 from tests.dlp_contract import OVER_90, RULES, batch, contract, key, person, rule, secrets
 from tests.dlp_faults import ANSWERS, FaultPlan
 from tests.dlp_server import serve
-from tests.dlp_world import PATIENT, World, dlp_world
-from transforms import keys
+from tests.dlp_world import PATIENT, World
 from transforms.deidentify import deidentify
 from transforms.engines.dlp import Dlp
-from transforms.keys import Keys
 
 QUICK = replace(PATIENT, attempt=0.1, total=0.3)
 PASSING = ("429", "503", "500", "504", "hang")
 ROWS = [person(i) for i in range(600)]
-
-
-@pytest.fixture(scope="module")
-def ring(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dlp") / "keys"
-    keys.make(folder)
-    return Keys(str(folder))
-
-
-@pytest.fixture
-def world(ring):
-    with dlp_world(ring) as world:
-        yield world
 
 
 def check(world: World, rows: Any, stored: Any, refused: Any, of: Any = None) -> None:

@@ -9,19 +9,10 @@ from google.cloud.dlp_v2 import types
 from tests.dlp_contract import Addresses, key
 from tests.dlp_faults import ANSWERS, STATUSES, FaultPlan
 from tests.dlp_server import Service, serve
-from transforms import keys
 from transforms.engines.channel import connect
-from transforms.keys import Keys
 
 FIND = {"info_types": [{"name": "EMAIL_ADDRESS"}]}
 HASH = {"crypto_hash_config": {"crypto_key": types.CryptoKey.from_json(str(key("h")).replace("'", '"'))}}
-
-
-@pytest.fixture(scope="module")
-def ring(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dlp") / "keys"
-    keys.make(folder)
-    return Keys(str(folder))
 
 
 @pytest.fixture
