@@ -23,6 +23,7 @@ from schemas import privacy, tables, templates
 from schemas.errors import Fault, Misconfigured
 from schemas.fields import Field, read_fields
 from schemas.model import Model, read_model
+from schemas.windows import Windowing
 
 SHIPPED = Path(__file__).parent
 _KEYS = {"name", "version", "description", "id", "time", "deduplicate", "unknown_fields", "max_row_bytes", "model", "labels", "tagger"}
@@ -53,6 +54,8 @@ class Contract:
     model: Model | None
     labels: tuple[tuple[str, str], ...] = ()
     tagger: bool = True
+    windows: Windowing | None = None
+    disorder: timedelta = timedelta(seconds=60)
 
     @property
     def policy_digest(self) -> str:
