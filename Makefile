@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check bench dlp fuzz docs model lock clean
+.PHONY: help install dev demo test check bench dlp broker fuzz docs model lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench: dev  ## speed and memory: the job, DLP's calls and bytes, detectors, oper
 
 dlp: install  ## a DLP server on this machine, localhost:8085, to try --engine=dlp against; ^C stops it
 	$(BIN)/python -m tests.dlp_server --port=8085 --keys=.penstock/keys
+
+broker: install  ## a Pub/Sub broker on this machine, localhost:8086, for PUBSUB_EMULATOR_HOST; ^C stops it
+	$(BIN)/python -m tests.pubsub_server --port=8086
 
 fuzz: dev  ## 100,000 mutated rows and files
 	$(BIN)/python -m tests.fuzz --items=100000

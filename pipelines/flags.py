@@ -7,13 +7,14 @@ import dataclasses
 import difflib
 import re
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any, TypeVar
 
 from schemas.errors import Fault, Misconfigured
 
 T = TypeVar("T")
 Days = tuple[date, ...]
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Declared:
     metavar: str = "TEXT"
     pattern: str | None = None
     minimum: int | None = None
+    maximum: float | None = None
     positional: bool = False
     required: bool = False
 
@@ -41,8 +43,8 @@ def required(help: str, **declared: Any) -> Any:
 
 
 def declared(cls: type[Any]) -> list[tuple[str, Any, Any, Declared]]:
-    """(name, type, default, declaration) of every option of a job, in order."""
-    return [(f.name, f.type, f.default, f.metadata["declared"]) for f in dataclasses.fields(cls)]
+    """(flag, type, default, declaration) of every option of a job, in order; a field for_ is the flag --for."""
+    return [(f.name.rstrip("_"), f.type, f.default, f.metadata["declared"]) for f in dataclasses.fields(cls)]
 
 
 def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[str]]:
@@ -78,7 +80,8 @@ def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[st
             faults.append(Fault(where, "is missing", f"give {spec.metavar if spec.positional else f'--{name}={spec.metavar}'}: {spec.help}"))
     if faults:
         raise Misconfigured(faults)
-    return cls(**values), rest
+    fields = {f.name.rstrip("_"): f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return cls(**{fields[name]: value for name, value in values.items()}), rest
 
 
 def _value(name: str, declared: tuple[Any, Declared], text: str | None, faults: list[Fault]) -> Any:
@@ -97,6 +100,18 @@ def _value(name: str, declared: tuple[Any, Declared], text: str | None, faults: 
             faults.append(Fault(where, "is not a number that it takes", f"give a whole number{least}"))
             return None
         return int(text)
+    if kind is float:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) or (spec.maximum is not None and float(text) > spec.maximum):
+            most = "" if spec.maximum is None else f", at most {spec.maximum:g}"
+            faults.append(Fault(where, "is not a number that it takes", f"give a number such as 0.05{most}"))
+            return None
+        return float(text)
+    if kind is timedelta:
+        match = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)(ms|s|m|h|d)", text)
+        if not match:
+            faults.append(Fault(where, "is not a span of time", "give a number and a unit: 200ms, 60s, 5m, 1h or 2d"))
+            return None
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
     if kind == Days:
         days = [_day(part) for part in text.split(",")]
         if None in days:
@@ -150,7 +165,7 @@ def table(cls: type[Any]) -> str:
     """The options as a Markdown table, for the README."""
     rows = ["| option | what it says | default |", "|---|---|---|"]
     for name, kind, default, spec in declared(cls):
-        shown = "required" if spec.required else "" if default in ("", None, False, ()) else f"`{default}`"
+        shown = "required" if spec.required else f"`{_shown(default)}`" if _shown(default) else ""
         rows.append(f"| `{_form(name, kind, spec)}` | {spec.help} | {shown} |")
     return "\n".join(rows)
 
@@ -164,4 +179,11 @@ def _form(name: str, kind: Any, spec: Declared) -> str:
 def _ending(kind: Any, default: Any, spec: Declared) -> str:
     if spec.required:
         return " (required)"
-    return "" if kind is bool or default in ("", None, ()) else f" (default: {default})"
+    return "" if kind is bool or not _shown(default) else f" (default: {_shown(default)})"
+
+
+def _shown(default: Any) -> str:
+    """A default as it would be written, "" where there is none to speak of."""
+    if isinstance(default, timedelta):
+        return f"{default.total_seconds():g}s" if default else ""
+    return "" if default in ("", None, False, ()) else str(default)

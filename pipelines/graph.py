@@ -1,59 +1,79 @@
-"""The whole graph. Every stage hands on what it keeps and what it refuses; refused rows are sealed; one step commits.
+"""The whole graph, of every job that stores events. A stage hands on what it keeps and what it refuses; refused rows are sealed.
 
     Read -> Decode -> Deduplicate -> Deidentify -> Infer -> Load events
-      \\________\\___________\\____________\\_________\\-> Seal -> Load failures
-    Load events, Load failures, tallies -> Commit: tables and ledger, in one transaction
+      \\________\\___________\\____________\\_________\\        \\-> Window -> partials, or Load windows
+                                                    \\_________________\\-> Seal -> Load failures
+    what was loaded, tallies -> Outcome: one transaction for tables and ledger
+
+Batch, the runs of a stream on one machine, and the streaming graph differ in their parts alone: where rows come from,
+which form of Deduplicate and Window, and what becomes of the outcome.
 """
 
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import apache_beam as beam
 from apache_beam.ml.inference.base import ModelHandler
 
-from pipelines.sinks.lake_commit import Commit
-from pipelines.sinks.lake_files import WriteEvents, WriteFailures
-from pipelines.sources.files import ReadFiles
-from pipelines.sources.listing import InputFile
 from schemas.contract import Contract
-from transforms.decode import Decode
-from transforms.deduplicate import Deduplicate, Stored
-from transforms.deidentify import Deidentify
+from transforms.deidentify import Deidentify, EngineConfig
 from transforms.infer import Infer
-from transforms.keys import Keys
-from transforms.park import Park
+from transforms.run_id import RunId
 from transforms.seal import Seal
 
 
 @dataclass(frozen=True)
-class Run:
-    """All that one run of the batch job needs; what differs between runs stands here and nowhere else."""
+class Parts:
+    """All that one job needs; what differs between jobs stands here and nowhere else.
+
+    read: to blocks, with outputs refused and tally; decode: blocks to keyed batches, with refused; deduplicate: those to
+    batches, with refused and tally (decode None: it decodes too); window: batches to whatever its job makes of them, with
+    refused for late rows; again: takes out of the failures what is there already, with tally; notes: what else of the
+    stored rows goes into the outcome.
+    """
 
     contract: Contract
-    files: tuple[InputFile, ...]
-    days: frozenset[date] | None
-    keys: Keys
-    engine: Any
+    read: beam.PTransform
+    decode: beam.PTransform | None
+    deduplicate: beam.PTransform
+    engine: EngineConfig
     handler: "ModelHandler[Any, Any, Any] | None"
-    park: Park
-    stored: Stored
-    shards: int
     public_pem: bytes
-    id: str
-    commit: Commit
-    events: WriteEvents
-    failures: WriteFailures
+    run: RunId
+    events: beam.PTransform
+    failures: beam.PTransform
+    outcome: beam.PTransform
+    window: beam.PTransform | None = None
+    windows: beam.PTransform | None = None
+    again: beam.PTransform | None = None
+    notes: beam.PTransform | None = None
 
 
-def build(pipeline: beam.Pipeline, run: Run) -> None:
-    """Adds the batch job to a pipeline."""
-    read = pipeline | "Read" >> ReadFiles(run.files, run.contract.max_row_bytes)
-    decoded = read.blocks | "Decode" >> Decode(run.contract, run.keys, run.days)
-    sifted = decoded.events | "Deduplicate" >> Deduplicate(run.contract, run.park, run.stored, run.shards)
-    masked = sifted.events | "Deidentify" >> Deidentify(run.contract, run.engine)
-    scored = masked.events | "Infer" >> Infer(run.contract, run.handler)
-    events = scored.events | "LoadEvents" >> run.events
-    refused = (read.refused, decoded.refused, sifted.refused, masked.refused, scored.refused)
-    failures = refused | "Refused" >> beam.Flatten() | "Seal" >> Seal(run.id, run.public_pem) | "LoadFailures" >> run.failures
-    (events, failures, read.tally, sifted.tally) | "Outcome" >> beam.Flatten() | "Commit" >> run.commit
+def build(pipeline: beam.Pipeline, parts: Parts) -> None:
+    """Adds a job to a pipeline."""
+    contract = parts.contract
+    read = pipeline | "Read" >> parts.read
+    refused, outcome = [read.refused], [read.tally]
+    blocks = read.blocks
+    if parts.decode is not None:
+        decoded = blocks | "Decode" >> parts.decode
+        refused.append(decoded.refused)
+        blocks = decoded.events
+    sifted = blocks | "Deduplicate" >> parts.deduplicate
+    masked = sifted.events | "Deidentify" >> Deidentify(contract, parts.engine)
+    scored = masked.events | "Infer" >> Infer(contract, parts.handler)
+    refused += [sifted.refused, masked.refused, scored.refused]
+    outcome += [sifted.tally, scored.events | "LoadEvents" >> parts.events]
+    if parts.notes is not None:
+        outcome.append(scored.events | "Note" >> parts.notes)
+    if parts.window is not None:
+        windowed = scored.events | "Window" >> parts.window
+        refused.append(windowed.refused)
+        outcome.append(windowed.windows if parts.windows is None else windowed.windows | "LoadWindows" >> parts.windows)
+    failed = tuple(refused) | "Refused" >> beam.Flatten()
+    if parts.again is not None:
+        first = failed | "Again" >> parts.again
+        outcome.append(first.tally)
+        failed = first.refused
+    outcome.append(failed | "Seal" >> Seal(parts.run, parts.public_pem) | "LoadFailures" >> parts.failures)
+    tuple(outcome) | "Commit" >> parts.outcome

@@ -1,11 +1,13 @@
 """The options of every command, declared once. Flags, help and the tables of the README follow from these classes."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from pipelines.flags import Days, option, required
 
 KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use."
 CONTRACT = "Name of a shipped contract, or a folder that holds one."
+SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
 
 
 @dataclass(frozen=True)
@@ -29,13 +31,66 @@ class BatchOptions:
 
 
 @dataclass(frozen=True)
+class StreamOptions:
+    """penstock stream"""
+
+    contract: str = required(CONTRACT, metavar="NAME|DIR")
+    subscription: str = required("Pub/Sub subscription to read: projects/P/subscriptions/S.", metavar="SUBSCRIPTION",
+                                 pattern="projects/[^/]+/subscriptions/[^/]+")
+    output: str = required("Folder of the tables; made when missing.", metavar="DIR")
+    for_: timedelta = option(timedelta(0), "End after so long; without it, at a signal.", metavar="SPAN")
+    until_idle: timedelta = option(timedelta(0), "End when nothing has come for so long.", metavar="SPAN")
+    wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency.", metavar="SPAN")
+    max_messages: int = option(20_000, "A run starts at so many messages, and takes no more.", metavar="N", minimum=1)
+    id_attribute: str = option("", "Message attribute that holds the id, in place of the contract's field in the body.", metavar="NAME")
+    time_attribute: str = option("", "Message attribute that holds the event time (RFC 3339, or milliseconds since 1970).", metavar="NAME")
+    pubsub_endpoint: str = option("", "Host of Pub/Sub, else PUBSUB_EMULATOR_HOST, else Google's; loopback is spoken to without TLS.", metavar="HOST:PORT")
+    engine: str = option("local", "What de-identifies: the templates offline, or Google's DLP service.", choices=("local", "dlp"))
+    keys: str = option("", KEYS, metavar="DIR", group="Keys")
+    allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys")
+    project: str = option("", "Project that DLP is called and billed in.", metavar="PROJECT", group="DLP")
+    location: str = option("global", "Location of DLP: global or a region.", metavar="REGION", group="DLP")
+    dlp_endpoint: str = option("", "Host of DLP; a loopback address (localhost:8085) is spoken to without TLS.", metavar="HOST:PORT", group="DLP")
+    requests_per_minute: int = option(0, "The project's DLP quota; 0 for 600, or 100 on a regional (.rep.) host.", metavar="N", minimum=0, group="DLP")
+    dlp_cache: bool = option(True, "Keep tokens of repeated values in the worker's memory; --dlp_cache=false turns it off.", group="DLP")
+    json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output")
+    runner: str = option("DirectRunner", "Beam runner; DirectRunner is bounded runs on FnApiRunner, DataflowRunner the streaming graph.",
+                         group="Beam", metavar="NAME")
+
+
+@dataclass(frozen=True)
 class GenerateOptions:
     """penstock generate"""
 
-    contract: str = required("Contract to make events for: census.", positional=True, metavar="CONTRACT")
+    contract: str = required(SHIPPED, positional=True, metavar="CONTRACT")
     output: str = required("Folder for the files and truth.json.", metavar="DIR")
     rows: int = option(20000, "Lines to write, faults included.", metavar="N", minimum=1)
     seed: int = option(7, "Same seed, same bytes.", metavar="N", minimum=0)
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """penstock publish"""
+
+    contract: str = required(SHIPPED, positional=True, metavar="CONTRACT")
+    topic: str = required("Pub/Sub topic to publish to: projects/P/topics/T.", metavar="TOPIC", pattern="projects/[^/]+/topics/[^/]+")
+    rows: int = option(20000, "Events to publish; repeats, conflicts and broken messages come on top.", metavar="N", minimum=1)
+    rate: int = option(0, "Messages a second; 0: as fast as it goes.", metavar="N", minimum=0)
+    seed: int = option(7, "Same seed, same messages in the same order.", metavar="N", minimum=0)
+    repeats: float = option(0.0, "Share of the events that are published again a little later, as a new message.", metavar="SHARE", maximum=1.0)
+    conflicts: float = option(0.0, "Share of the events that other content under the same id follows: it must be refused.", metavar="SHARE", maximum=1.0)
+    malformed: float = option(0.0, "Share of the events that a broken copy follows: malformed, of wrong type, with a missing or an unknown field.",
+                              metavar="SHARE", maximum=1.0)
+    disorder: timedelta = option(timedelta(0), "No event comes after one whose time is more than this later.", metavar="SPAN")
+    late: float = option(0.0, "Share of the events that are held back until their windows are closed.", metavar="SHARE", maximum=1.0)
+    now: bool = option(False, "Event times as if the events happened as they are published: takes a --rate.")
+    truth: str = option("truth.json", "File for the books that must come out.", metavar="FILE", group="Output")
+    json: bool = option(False, "Print the books as JSON, as the last line.", group="Output")
+    create: bool = option(False, "Make the topic, and the subscription, where they are missing.", group="Pub/Sub")
+    subscription: str = option("", "With --create: a subscription to the topic, projects/P/subscriptions/S.", metavar="SUBSCRIPTION",
+                               pattern="projects/[^/]+/subscriptions/[^/]+", group="Pub/Sub")
+    pubsub_endpoint: str = option("", "Host of Pub/Sub, else PUBSUB_EMULATOR_HOST, else Google's; loopback is spoken to without TLS.",
+                                  metavar="HOST:PORT", group="Pub/Sub")
 
 
 @dataclass(frozen=True)

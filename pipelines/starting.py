@@ -1,11 +1,18 @@
 """What jobs check before they start."""
 
+import json
 from collections.abc import Callable
 from typing import TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.options import BatchOptions, StreamOptions
+from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
+from transforms.deidentify import EngineConfig
+from transforms.engines.dlp import DlpEngine
+from transforms.engines.local import LocalEngine
+from transforms.keys import Keys
 
 T = TypeVar("T")
 
@@ -43,3 +50,24 @@ def beam_options(runner: str, arguments: list[str]) -> PipelineOptions:
     if faults:
         raise Misconfigured(faults)
     return found
+
+
+def engine_of(options: BatchOptions | StreamOptions, contract: Contract, keys: Keys) -> EngineConfig:
+    """What de-identifies, as the options say."""
+    if options.engine == "local":
+        return LocalEngine(contract, keys)
+    return DlpEngine(contract, options.project, options.location, options.dlp_endpoint, options.requests_per_minute or None,
+                     cache_entries=100_000 if options.dlp_cache else 0, allow_unwrapped_keys=options.allow_unwrapped_keys,
+                     inspect_template=_resource(contract.inspect), deidentify_template=_resource(contract.deidentify))
+
+
+def lineage_of(name: str, engine: EngineConfig) -> str:
+    """What de-identifies, for the ledger: the engine and the templates that DLP keeps, with their update times."""
+    named = engine.lineage() if isinstance(engine, DlpEngine) else ()
+    return json.dumps({"engine": name, "templates": {version.name: version.updated for version in named}})
+
+
+def _resource(template: str) -> str:
+    """The name under which DLP keeps this template, "" where the contract's own text is sent."""
+    name = json.loads(template).get("name", "")
+    return name if isinstance(name, str) and name.startswith(("projects/", "organizations/")) else ""

@@ -5,7 +5,7 @@ https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
 
 from typing import Any
 
-from schemas.arrow import stored_columns
+from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract
 from schemas.tables import FAILURES, RUNS, Column
 
@@ -14,13 +14,15 @@ _TYPES = {"string": "STRING", "int": "INT64", "long": "INT64", "float": "FLOAT64
 
 
 def tables(contract: Contract) -> dict[str, dict[str, Any]]:
-    """{table name: Table resource} for events, failures and runs. Columns that say something about a person name the policy
-    tag `penstock_sensitive`, to be replaced by a resource name when the tables are made."""
+    """{table name: Table resource} for events, failures and runs, and for windows where the contract has some. Columns that say
+    something about a person name the policy tag `penstock_sensitive`, to be replaced by a resource name when the tables are made."""
+    title = f"{contract.name} {contract.version}"
+    windows = {"windows": _table(window_columns(contract), f"{title}: windows of the events.", "d", ["key"])} if contract.windows else {}
     return {
-        "events": _table(stored_columns(contract), f"{contract.name} {contract.version}: events as stored.", "d", ["id_hash"]),
+        "events": _table(stored_columns(contract), f"{title}: events as stored.", "d", ["id_hash"]),
         "failures": _table(FAILURES, "Rows that were refused, sealed.", None, ["run", "stage", "reason"]),
         "runs": _table(RUNS, "The ledger: one row a run.", None, []),
-    }
+    } | windows
 
 
 def _table(columns: tuple[Column, ...], description: str, partition: str | None, clustering: list[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """A contract: a folder that says what an event is, what may leave, and how it is scored.
 
-    contract.yaml     name, version, id, time, deduplicate, unknown_fields, max_row_bytes, model, labels
+    contract.yaml     name, version, id, time, deduplicate, unknown_fields, max_row_bytes, model, labels,
+                      windows (schemas.windows), disorder: how far event times may run behind the greatest one seen
     event.avsc        the Avro record of one event; every field has "doc" and "privacy"
     inspect.json      a DLP InspectTemplate, as the REST API takes it
     deidentify.json   a DLP DeidentifyTemplate, likewise
@@ -20,14 +21,15 @@ from typing import Any
 import yaml
 
 from schemas import privacy, tables, templates
+from schemas.durations import duration
 from schemas.errors import Fault, Misconfigured
 from schemas.fields import Field, read_fields
 from schemas.model import Model, read_model
-from schemas.windows import Windowing
+from schemas.windows import Windowing, read_windowing
 
 SHIPPED = Path(__file__).parent
-_KEYS = {"name", "version", "description", "id", "time", "deduplicate", "unknown_fields", "max_row_bytes", "model", "labels", "tagger"}
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_KEYS = {"name", "version", "description", "id", "time", "deduplicate", "unknown_fields", "max_row_bytes", "model", "labels", "tagger",
+         "windows", "disorder"}
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,16 @@ def load(name_or_folder: str, allow_unwrapped_keys: bool = False) -> Contract:
     if head.get("model"):
         model, found = read_model(folder / str(head["model"]), fields, deidentify)
         faults += found
+    windows, found = read_windowing(head, fields, deidentify, folder, model) if fields else (None, [])
+    faults += found
     if faults:
         raise Misconfigured(faults)
     return Contract(
         head["name"], str(head["version"]), head.get("description", ""), str(folder), fields, head["id"], head["time"],
-        _duration(head.get("deduplicate", {}).get("horizon", "7d")) or timedelta(days=7), head.get("unknown_fields", "refuse"),
+        duration(head.get("deduplicate", {}).get("horizon", "7d")) or timedelta(days=7), head.get("unknown_fields", "refuse"),
         head.get("max_row_bytes", 1_000_000), inspect, deidentify, model,
-        tuple(sorted((str(k), str(v)) for k, v in head.get("labels", {}).items())), head.get("tagger", True))
+        tuple(sorted((str(k), str(v)) for k, v in head.get("labels", {}).items())), head.get("tagger", True),
+        windows, duration(head.get("disorder", "60s")) or timedelta())
 
 
 def _text(path: Path, faults: list[Fault]) -> str:
@@ -113,11 +118,6 @@ def _text(path: Path, faults: list[Fault]) -> str:
     except (OSError, UnicodeDecodeError):
         faults.append(Fault(str(path), "cannot be read as UTF-8 text", "check the file and its permissions"))
     return ""
-
-
-def _duration(text: Any) -> timedelta | None:
-    match = re.fullmatch(r"(\d{1,6})([smhd])", str(text))
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]]) if match else None
 
 
 def _head(text: str, where: str, faults: list[Fault]) -> dict[str, Any]:
@@ -139,8 +139,10 @@ def _head(text: str, where: str, faults: list[Fault]) -> dict[str, Any]:
     if head.get("unknown_fields", "refuse") not in ("refuse", "drop"):
         faults.append(Fault(f"{where}: unknown_fields", "is neither refuse nor drop", "say refuse or drop"))
     deduplicate = head.get("deduplicate", {})
-    if not isinstance(deduplicate, dict) or deduplicate.keys() - {"horizon"} or not _duration(deduplicate.get("horizon", "7d")):
+    if not isinstance(deduplicate, dict) or deduplicate.keys() - {"horizon"} or not duration(deduplicate.get("horizon", "7d")):
         faults.append(Fault(f"{where}: deduplicate", "is not {horizon: DURATION}", "give a horizon such as 7d, 12h or 30m"))
+    if duration(head.get("disorder", "60s")) is None:
+        faults.append(Fault(f"{where}: disorder", "is not a duration", "give a duration such as 60s: how far event times may run behind the greatest one"))
     limit = head.get("max_row_bytes", 1_000_000)
     if type(limit) is not int or not 100 <= limit <= 10_000_000:
         faults.append(Fault(f"{where}: max_row_bytes", "is not between 100 and 10,000,000", "give the longest row in bytes"))

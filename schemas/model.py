@@ -6,7 +6,10 @@
     inputs               [{"name", "type"}] in the order of the graph's inputs; type is "float" or "string"
     missing              what a null is fed as: {"float": "NaN", "string": "?"}
     output, threshold    {"name", "index"} of the probability; label = score > threshold
-    golden               rows as they are stored (nulls are nulls), and the scores that they must get within atol
+    classes              optional; what the columns of the output stand for. Then output is {"name"} alone, the score is the
+                         greatest probability of a row and the label its class, null ("unsure") where score <= threshold
+    golden               rows as they are stored (nulls are nulls), the scores that they must get within atol, and with
+                         classes the class of the greatest probability, as "labels"
     drift, trained       frozen reference counts, and where the model comes from: for readers, not checked here
 
 The golden rows are run by whoever loads the model; this module has no runtime to run them with.
@@ -26,15 +29,16 @@ from schemas.fields import Field
 MAX_BYTES = 50_000_000
 INPUTS = {"float": ("int", "long", "float", "double"), "string": ("string",)}
 _NEEDED = ("name", "version", "format", "uri", "sha256", "size", "inputs", "missing", "output", "threshold", "golden")
-_KNOWN = {*_NEEDED, "drift", "trained"}
+_KNOWN = {*_NEEDED, "classes", "drift", "trained"}
 
 
 @dataclass(frozen=True)
 class Model:
     """A checked descriptor; plain data. `path` is the file, `inputs` are (column, "float" or "string") in feed order.
 
-    The score is column `index` of the graph's output `output`. A null is fed as NaN to a float input and as
-    `missing_string` to a string input. `golden_rows` follow the order of `inputs`.
+    The score is column `index` of the graph's output `output`; with `classes` it is the greatest of its columns, one a
+    class. A null is fed as NaN to a float input and as `missing_string` to a string input. `golden_rows` follow the order
+    of `inputs`; `golden_labels` is empty without classes.
     """
 
     name: str
@@ -49,6 +53,8 @@ class Model:
     golden_rows: tuple[tuple[float | str | None, ...], ...]
     golden_scores: tuple[float, ...]
     golden_atol: float
+    classes: tuple[str, ...] = ()
+    golden_labels: tuple[str, ...] = ()
 
 
 def read_model(path: Path, fields: tuple[Field, ...], deidentify_text: str) -> tuple[Model | None, list[Fault]]:
@@ -64,8 +70,8 @@ def read_model(path: Path, fields: tuple[Field, ...], deidentify_text: str) -> t
         return None, [Fault(where, "is not a JSON object", "write the descriptor as a JSON object")]
     faults = [Fault(f"{where}: {k}", "unknown key", f"use one of {', '.join(sorted(_KNOWN))}") for k in sorted(raw.keys() - _KNOWN)]
     faults += [Fault(f"{where}: {k}", "is missing", "add it") for k in _NEEDED if k not in raw]
-    checks = {"name": _name, "version": _name, "format": _format, "sha256": _sha256, "missing": _missing, "output": _output,
-              "threshold": _threshold}
+    checks = {"name": _name, "version": _name, "format": _format, "sha256": _sha256, "missing": _missing,
+              "output": _matrix if "classes" in raw else _output, "classes": _classes, "threshold": _threshold}
     for key, check in checks.items():
         if key in raw:
             faults += check(f"{where}: {key}", raw[key])
@@ -74,13 +80,14 @@ def read_model(path: Path, fields: tuple[Field, ...], deidentify_text: str) -> t
     if "inputs" in raw:
         inputs = _inputs(f"{where}: inputs", raw["inputs"], fields, deidentify_text, faults)
     if "golden" in raw:
-        faults += _golden(f"{where}: golden", raw["golden"], inputs)
+        faults += _golden(f"{where}: golden", raw["golden"], inputs, raw.get("classes"))
     if faults:
         return None, faults
     golden = raw["golden"]
-    return Model(raw["name"], raw["version"], str(file), raw["sha256"], inputs, raw["output"]["name"], raw["output"]["index"],
+    return Model(raw["name"], raw["version"], str(file), raw["sha256"], inputs, raw["output"]["name"], raw["output"].get("index", 0),
                  float(raw["threshold"]), raw["missing"]["string"], tuple(map(tuple, golden["rows"])),
-                 tuple(map(float, golden["scores"])), float(golden["atol"])), []
+                 tuple(map(float, golden["scores"])), float(golden["atol"]), tuple(raw.get("classes", ())),
+                 tuple(golden.get("labels", ()))), []
 
 
 def _number(value: Any) -> bool:
@@ -116,6 +123,17 @@ def _output(where: str, value: Any) -> list[Fault]:
     return _unless(right, where, "is not an output", 'give {"name": the graph\'s output, "index": the column of the probability}')
 
 
+def _matrix(where: str, value: Any) -> list[Fault]:
+    right = isinstance(value, dict) and value.keys() == {"name"} and isinstance(value["name"], str)
+    return _unless(right, where, "is not an output of classes", 'give {"name": the graph\'s output, with a column for each class}')
+
+
+def _classes(where: str, value: Any) -> list[Fault]:
+    right = (isinstance(value, list) and len(value) > 1 and all(isinstance(c, str) and re.fullmatch(r"[ -~]{1,100}", c) for c in value)
+             and len(set(value)) == len(value))
+    return _unless(right, where, "is not a list of classes", "give two or more different strings of printable ASCII, in the order of the output's columns")
+
+
 def _threshold(where: str, value: Any) -> list[Fault]:
     return _unless(_number(value) and 0 <= value <= 1, where, "is not between 0 and 1", "give the score over which the label is true")
 
@@ -146,7 +164,8 @@ def _file(path: Path, raw: dict[str, Any], faults: list[Fault]) -> Path | None:
 
 
 def _inputs(where: str, raw: Any, fields: tuple[Field, ...], deidentify_text: str, faults: list[Fault]) -> tuple[tuple[str, str], ...]:
-    """The inputs as (name, type). Each must be a stored column of that type which neither names a person nor is free text."""
+    """The inputs as (name, type). Each must be a stored column of that type which does not name a person; free text is fed
+    as it is stored, after what was found in it was transformed."""
     if not isinstance(raw, list) or not raw or not all(
             isinstance(i, dict) and i.keys() == {"name", "type"} and isinstance(i["name"], str) and i["type"] in tuple(INPUTS)
             for i in raw):
@@ -160,8 +179,8 @@ def _inputs(where: str, raw: Any, fields: tuple[Field, ...], deidentify_text: st
         at = f"{where}[{number}] ({name})"
         if name not in known:
             faults.append(Fault(at, "is no field of event.avsc", "name a field of the contract"))
-        elif known[name].privacy in ("identifier", "free_text"):
-            faults.append(Fault(at, f"is {known[name].privacy}", "take it out: a model sees de-identified rows and no identifiers"))
+        elif known[name].privacy == "identifier":
+            faults.append(Fault(at, "is identifier", "take it out: a model sees de-identified rows and no identifiers"))
         elif (stored := _stored_type(known[name], deidentify_text)) and stored not in INPUTS[kind]:
             faults.append(Fault(at, f"is {kind}, the column is stored as {stored}", "train the model on the columns as they are stored"))
     return inputs
@@ -181,13 +200,17 @@ def _stored_type(field: Field, deidentify_text: str) -> str | None:
     return str(templates.stored_type(field, template))
 
 
-def _golden(where: str, raw: Any, inputs: tuple[tuple[str, str], ...]) -> list[Fault]:
-    if not (isinstance(raw, dict) and raw.keys() == {"rows", "scores", "atol"} and isinstance(raw["rows"], list) and raw["rows"]
-            and isinstance(raw["scores"], list) and all(isinstance(r, list) for r in raw["rows"])):
-        return [Fault(where, "is not golden rows", 'give {"rows": [[...], ...], "scores": [...], "atol": NUMBER}')]
+def _golden(where: str, raw: Any, inputs: tuple[tuple[str, str], ...], classes: Any) -> list[Fault]:
+    lists = ("rows", "scores") if classes is None else ("rows", "scores", "labels")
+    if not (isinstance(raw, dict) and raw.keys() == {*lists, "atol"} and all(isinstance(raw[k], list) for k in lists) and raw["rows"]
+            and all(isinstance(r, list) for r in raw["rows"])):
+        shape = ", ".join(f'"{k}": [...]' for k in lists)
+        return [Fault(where, "is not golden rows", f'give {{{shape}, "atol": NUMBER}}')]
     faults = []
     if len(raw["rows"]) != len(raw["scores"]):
         faults.append(Fault(where, "has not one score for each row", "score the golden rows anew"))
+    if classes is not None and not (len(raw["labels"]) == len(raw["rows"]) and isinstance(classes, list) and all(c in classes for c in raw["labels"])):
+        faults.append(Fault(f"{where}.labels", "are not one of the classes for each row", "score the golden rows anew"))
     if not all(_number(s) and 0 <= s <= 1 for s in raw["scores"]):
         faults.append(Fault(f"{where}.scores", "are not probabilities", "give numbers between 0 and 1"))
     if not (_number(raw["atol"]) and 0 < raw["atol"] <= 0.01):

@@ -30,6 +30,8 @@ LINEAGE = (
     Column("model_digest", "string", True, "SHA-256 of the model's bytes."),
     Column("id_hash", "long", False, "Keyed 64-bit digest of the id."),
     Column("content_hash", "long", False, "Keyed 64-bit digest of the row as it was read; with id_hash it tells repeats from conflicts."),
+    Column("run", "string", True, "The run of a stream that stored the row; null in batch, where a rerun gives the same rows. No fingerprint counts it."),
+    Column("watermark", "timestamp-micros", True, "The watermark as it stood when that run began; null in batch. No fingerprint counts it."),
 )
 
 FAILURES = (
@@ -60,6 +62,9 @@ RUNS = (
     Column("balanced", "boolean", False, "read = stored + repeated + refused."),
     Column("partitions", "string", False, "The days that the run replaced, as a JSON list; empty where it added."),
     Column("engine", "string", False, "What de-identified, as JSON: the engine, and the DLP templates that it was asked by name, with their update times."),
+    Column("number", "long", True, "Which run of the stream it was, from 1 on; null in batch."),
+    Column("watermark", "timestamp-micros", True, "The watermark after the run: windows that end before it are closed; null in batch."),
+    Column("greatest", "timestamp-micros", True, "The greatest event time believed so far, which the watermark follows; null in batch."),
 )
 
 REIDENTIFICATIONS = (
@@ -79,4 +84,24 @@ REIDENTIFICATIONS = (
     Column("ended", "timestamp-micros", False, "When this row was written, before the result became visible."),
 )
 
-RESERVED = frozenset(c.name for c in LINEAGE) | {"run", "watermark"}
+WINDOWS = (
+    Column("key", "string", True, "What the rows have in common: the key's value as text, of several columns a JSON array; null without a key."),
+    Column("window_start", "timestamp-micros", False, "Start of the window; of a session, its first row's event time."),
+    Column("window_end", "timestamp-micros", False, "End of the window, which it does not hold; a session ends its gap after its last row."),
+    Column("pane", "int", False, "0 the first time that the window was written, one more each time that it was written anew."),
+    Column("is_late", "boolean", False, "True where it was written again for rows that came after the watermark had passed its end."),
+)
+
+WINDOW_LINEAGE = (
+    Column("prediction", "float", True, "What the windows' model answered, a probability; null without one, and where it gave no finite score.", "sensitive"),
+    Column("label", "boolean", True, "True where the prediction is over the model's threshold.", "sensitive"),
+    Column("model_name", "string", True, "Name of the model that scored the window."),
+    Column("model_version", "string", True, "Version of that model."),
+    Column("model_digest", "string", True, "SHA-256 of the model's bytes."),
+    Column("contract_version", "string", False, "Version of the contract that the window was measured by."),
+    Column("run", "string", True, "The run that wrote the row."),
+    Column("d", "date", False, "Day of the window's start in UTC; the partition."),
+)
+
+RESERVED = frozenset(c.name for c in LINEAGE)
+WINDOW_RESERVED = frozenset(c.name for c in (*WINDOWS, *WINDOW_LINEAGE))

@@ -7,6 +7,8 @@ import pytest
 
 from pipelines.tools.generate import write
 from tests.dlp_world import World, dlp_world
+from tests.pubsub_emulator import MISSING, emulator
+from tests.pubsub_server import Broker
 from transforms import keys
 from transforms.keys import Keys
 
@@ -36,3 +38,19 @@ def world(ring) -> Iterator[World]:
     """A DLP server of its own, and what makes engines that ask it."""
     with dlp_world(ring) as world:
         yield world
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    """A Pub/Sub broker of its own."""
+    with Broker() as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def emulator_host() -> Iterator[str]:
+    """HOST:PORT of Google's emulator, one for all tests: names of topics and subscriptions are a test's own."""
+    with emulator() as host:
+        if host is None:
+            pytest.skip(MISSING)
+        yield host

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from pipelines.sources.broken import Broken
 from pipelines.sources.files import Range, read
-from pipelines.tools.generate import events
+from pipelines.tools.census_lines import events
 from schemas.contract import Contract, load
 from transforms.columns import Typing
 from transforms.decode import Digest, decode

@@ -34,7 +34,8 @@ def events(ids: Iterable[int], day: date = DAY, text: str = "x", origin: str = "
         "text": [text] * rows, "origin": [f"{origin}:{i}" for i in listed], "d": pa.array([day] * rows, pa.date32()),
         "score": pa.array([i / 7 for i in listed], pa.float32()), "label": pa.array([i % 2 == 0 for i in listed], pa.bool_()),
         "contract_version": ["1"] * rows, "policy_digest": ["p"] * rows, "model_name": ["m"] * rows, "model_version": ["1"] * rows,
-        "model_digest": ["d"] * rows, "id_hash": pa.array(listed, pa.int64()), "content_hash": pa.array([i * 31 for i in listed], pa.int64())}
+        "model_digest": ["d"] * rows, "id_hash": pa.array(listed, pa.int64()), "content_hash": pa.array([i * 31 for i in listed], pa.int64()), "run": ["r"] * rows,
+        "watermark": pa.nulls(rows, pa.timestamp("us", "UTC"))}
     return pa.RecordBatch.from_arrays([pa.array(c, pa.string()) if isinstance(c, list) else c for c in columns.values()], names=list(columns))
 
 

@@ -88,7 +88,7 @@ def test_every_row_is_the_first_copy_and_as_the_policy_says(census, stored) -> N
 
 def test_columns_are_the_promised_ones(stored) -> None:
     fields = [f.name for f in load("census").fields]
-    lineage = ["origin", "d", "score", "label", "contract_version", "policy_digest", "model_name", "model_version", "model_digest", "id_hash", "content_hash"]
+    lineage = ["origin", "d", "score", "label", "contract_version", "policy_digest", "model_name", "model_version", "model_digest", "id_hash", "content_hash", "run", "watermark"]
     assert list(ask(stored[0], "select * from events limit 1")[0]) == fields + lineage
     assert list(ask(stored[0], "select * from failures limit 1")[0]) == ["run", "stage", "reason", "field", "origin", "attempt", "d", "sealed", "key"]
     assert list(ask(stored[0], "select * from runs"))[0].keys() >= {"run", "job", "contract", "read", "stored", "repeated", "refused", "late", "reasons",

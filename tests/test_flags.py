@@ -1,11 +1,11 @@
 """Command lines: what is taken, and that every fault is told at once."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
 from pipelines.flags import parse, table, usage
-from pipelines.options import BatchOptions, GenerateOptions, QueryOptions
+from pipelines.options import BatchOptions, GenerateOptions, PublishOptions, QueryOptions, StreamOptions
 from schemas.errors import Misconfigured
 
 GOOD = ["--contract=census", "--input=a/*.ndjson", "--output=out"]
@@ -58,6 +58,41 @@ def test_a_misspelt_option_is_answered_with_the_nearest() -> None:
 @pytest.mark.parametrize("rows", ["0", "-1", "1.5", "many", ""])
 def test_numbers(rows) -> None:
     assert faults(GenerateOptions, ["census", f"--rows={rows}", "--output=x"]) == ["--rows"]
+
+
+PUBLISH = ["gaming", "--topic=projects/p/topics/t"]
+
+
+@pytest.mark.parametrize(("text", "span"), [("200ms", timedelta(milliseconds=200)), ("60s", timedelta(seconds=60)), ("0s", timedelta(0)), ("1.5m", timedelta(seconds=90)),
+                                            ("1h", timedelta(hours=1)), ("2d", timedelta(days=2)), ("0.25s", timedelta(milliseconds=250))])
+def test_spans_of_time(text, span) -> None:
+    assert parse(PublishOptions, [*PUBLISH, f"--disorder={text}"])[0].disorder == span
+
+
+@pytest.mark.parametrize("text", ["60", "1w", "-1s", "s", "1 s", "1e3s", "", "1h30m", "12345678s"])
+def test_what_is_no_span(text) -> None:
+    assert faults(PublishOptions, [*PUBLISH, f"--disorder={text}"]) == ["--disorder"]
+
+
+@pytest.mark.parametrize(("text", "share"), [("0", 0.0), ("1", 1.0), ("0.05", 0.05), ("1.0", 1.0), ("0.000000001", 1e-9)])
+def test_shares(text, share) -> None:
+    assert parse(PublishOptions, [*PUBLISH, f"--late={text}"])[0].late == share
+
+
+@pytest.mark.parametrize("text", ["1.01", "2", "-0.1", ".5", "5%", "nan", "inf", "1e-3", ""])
+def test_what_is_no_share(text) -> None:
+    assert faults(PublishOptions, [*PUBLISH, f"--late={text}"]) == ["--late"]
+
+
+def test_a_field_whose_name_python_keeps_is_a_flag_all_the_same() -> None:
+    given = ["--contract=gaming", "--subscription=projects/p/subscriptions/s", "--output=o"]
+    assert parse(StreamOptions, [*given, "--for=60s"])[0].for_ == timedelta(seconds=60)
+    assert faults(StreamOptions, [*given, "--for_=60s"]) == ["--for_"]
+
+
+def test_defaults_are_shown_as_they_are_written() -> None:
+    assert "(default: 1s)" in usage("stream", "", StreamOptions) and "| `1s` |" in table(StreamOptions)
+    assert "0:00" not in usage("publish", "", PublishOptions) + table(PublishOptions)
 
 
 def test_help_and_table_hold_every_option() -> None:

@@ -9,10 +9,12 @@ import pytest
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 from apache_beam.testing.util import assert_that, equal_to
 
+from schemas.arrow import stored_columns
 from schemas.errors import Reason
+from schemas.model import Model
 from tests.contracts import plain_contract
 from transforms.batch import Refusal
-from transforms.infer import Infer, infer, scorer_of
+from transforms.infer import Infer, infer, scorer_of, stamp
 
 
 def batch(values: list[float]) -> pa.RecordBatch:
@@ -65,6 +67,50 @@ def test_what_no_one_named_propagates() -> None:
         infer(batch([1.0]), broken)
 
 
+def thirds(b: pa.RecordBatch) -> list[list[float]]:
+    """Probabilities of three classes; of -1 none is a number."""
+    return [[float("nan"), 0.5, 0.5] if v < 0 else [v, 0.4, 0.6 - v] for v in b["x"].to_pylist()]
+
+
+def test_of_classes_the_greatest_probability_and_its_class() -> None:
+    answers, refused = infer(batch([0.5, -1.0, 0.0, 0.4]), thirds, classes=3)
+    assert refused == [Refusal(1, Reason.UNSCORABLE)]
+    assert answers.to_pylist() == [{"score": 0.5, "number": 0}, None, {"score": float(np.float32(0.6)), "number": 2}, {"score": float(np.float32(0.4)), "number": 0}]
+
+
+@pytest.mark.parametrize("asked", [2, 4, 0])
+def test_another_number_of_classes_is_a_failure(asked) -> None:
+    assert [r.position for r in infer(batch([0.5, 0.1]), thirds, classes=asked)[1]] == [0, 1]
+
+
+def test_no_rows_of_classes() -> None:
+    answers, refused = infer(batch([]), thirds, classes=3)
+    assert len(answers) == 0 and pa.types.is_struct(answers.type) and refused == []
+
+
+CLASSES = Model("m", "1", "m.onnx", "0" * 64, (("x", "float"),), "p", 0, 0.45, "", (), (), 1e-4, ("low", "middle", "high"), ())
+
+
+def test_label_is_the_class_and_null_where_the_score_is_not_over_the_threshold() -> None:
+    answers, _ = infer(batch([0.5, 0.0, 0.3]), thirds, classes=3)
+    stamped = stamp(batch([0.5, 0.0, 0.3]), answers, plain_contract(model=CLASSES))
+    assert stamped["label"].type == pa.string() and stamped["label"].to_pylist() == ["low", "high", None]
+    assert stamped["score"].type == pa.float32() and np.allclose(stamped["score"].to_pylist(), [0.5, 0.6, 0.4])
+    column = next(c for c in stored_columns(plain_contract(model=CLASSES)) if c.name == "label")
+    assert column.type == "string" and column.nullable and "one of 3" in column.doc
+
+
+@pytest.mark.parametrize("model, kind", [(None, pa.bool_()), (CLASSES, pa.string())])
+def test_label_without_an_answer(model, kind) -> None:
+    stamped = stamp(batch([1.0]), pa.nulls(1, pa.float32()), plain_contract(model=model))
+    assert stamped["label"].type == kind and stamped["label"].to_pylist() == stamped["score"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize("score, label", [(0.5, False), (np.nextafter(np.float32(0.5), np.float32(1)), True)])
+def test_label_without_classes_is_over_the_threshold(score, label) -> None:
+    assert stamp(batch([1.0]), pa.array([score], pa.float32()), plain_contract())["label"].to_pylist() == [label]
+
+
 class Doubling(ModelHandler):
     """A handler as Beam's users write them: rows in, PredictionResults out."""
 
@@ -93,6 +139,27 @@ def test_transform_keeps_rows_and_seals_the_original() -> None:
         refused = out.refused | "rows" >> beam.FlatMap(lambda b: b.to_pylist()).with_output_types(dict)
         assert_that(refused | beam.Map(lambda r: (r["stage"], r["reason"], r["origin"], r["row"])).with_output_types(tuple),
                     equal_to([("infer", "unscorable", "f:0", b'{"id":"a","at":"1970-01-01T00:00:00+00:00","text":"in clear"}')]), "refused")
+
+
+class Thirds(ModelHandler):
+    """A handler that answers a vector a row, one of them no number."""
+
+    def load_model(self):
+        return None
+
+    def run_inference(self, batch, model, inference_args=None):
+        return [PredictionResult(row, thirds(pa.RecordBatch.from_pylist([row]))[0]) for row in batch]
+
+
+def test_transform_with_classes_keeps_the_rows_that_have_one() -> None:
+    raw = pa.StructArray.from_arrays([pa.array(["a", "b"]), pa.array([0, 0], pa.timestamp("us", "UTC")), pa.array(["x", "y"])], ["id", "at", "text"])
+    rows = pa.RecordBatch.from_pydict({"x": [-1.0, 0.5], "origin": ["f:0", "f:1"], "d": [date(2026, 3, 4)] * 2, "_raw": raw})
+    with beam.Pipeline("FnApiRunner") as pipeline:
+        out = pipeline | beam.Create([rows], reshuffle=False) | Infer(plain_contract(model=CLASSES), Thirds())
+        assert_that(out.events | beam.FlatMap(lambda b: b.to_pylist()).with_output_types(dict) | beam.Map(lambda r: (r["origin"], r["score"], r["label"])).with_output_types(tuple),
+                    equal_to([("f:1", 0.5, "low")]))
+        refused = out.refused | "rows" >> beam.FlatMap(lambda b: b.to_pylist()).with_output_types(dict)
+        assert_that(refused | beam.Map(lambda r: (r["origin"], r["reason"])).with_output_types(tuple), equal_to([("f:0", "unscorable")]), "refused")
 
 
 def test_without_a_model_scores_are_null() -> None:

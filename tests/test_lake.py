@@ -297,11 +297,11 @@ def test_the_whole_by_beam(out: Path) -> None:
         stored = p | "Events" >> beam.Create([mixed, events(range(50, 60))]) | "LoadEvents" >> lake.write_events()
         refused = p | "Failures" >> beam.Create([failures("a", 3)]) | "LoadFailures" >> lake.write_failures()
         told = p | "Told" >> beam.Create([Tally("read", "", 25), Tally("repeated", "", 2), Tally("refused", "malformed", 3)])
-        (stored, refused, told) | beam.Flatten() | "Commit" >> lake.commit("batch", [], STARTED)
+        (stored, refused, told) | "Commit" >> lake.commit("batch", [], STARTED)
     with Lake.writer(str(out), CONTRACT, "b") as lake:
         assert lake.ledger("a").sentence() == "25 read = 20 stored + 2 repeated + 3 refused (malformed 3)   balanced"
         with beam.Pipeline(runner=FnApiRunner()) as p:
-            p | beam.Create([], reshuffle=False) | "Commit" >> lake.commit("batch", [], STARTED)
+            (p | beam.Create([], reshuffle=False),) | "Commit" >> lake.commit("batch", [], STARTED)
     assert asked(out, "SELECT run, read, balanced FROM runs ORDER BY ended") == [("a", 25, True), ("b", 0, True)]
     assert len(list((out / "data/main/events").rglob("a-*.parquet"))) == 2, "rows of one day were not gathered in one file"
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from pipelines import graph
 from pipelines.__main__ import COMMANDS
 from pipelines.sinks.lake import Lake
+from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import listed
 from pipelines.trace import frames
 from schemas.contract import load
@@ -34,6 +35,8 @@ from tests.runs import Seen, run
 from tests.scan import Scan, forms, pieces, views
 from tests.secrets import ANOTHER_DAY, CRASHES, CUT, FIELDS, KINDS, UNSCORABLE, Planted, files, planted
 from transforms import keys as key_folder
+from transforms.decode import Decode
+from transforms.deduplicate import Deduplicate
 from transforms.engines.local import LocalEngine
 from transforms.keys import Keys
 from transforms.onnx import OnnxHandler
@@ -151,10 +154,11 @@ def test_the_pipeline_that_a_runner_is_given_holds_no_secret_and_no_key(evidence
     contract, keys = load("census"), Keys(str(evidence.folder / "keys"))
     pipeline = beam.Pipeline("FnApiRunner")
     with Lake.writer(str(tmp_path / "out"), contract, "run") as lake:
-        graph.build(pipeline, graph.Run(
-            contract=contract, files=listed(f"{evidence.folder}/in/*"), days=None, keys=keys, engine=LocalEngine(contract, keys),
-            handler=OnnxHandler(contract.model), park=Park(lake.parked), stored=lake.stored(()), shards=1, public_pem=keys.public_pem(), id="run",
-            events=lake.write_events(), failures=lake.write_failures(), commit=lake.commit("batch", (), datetime(2026, 3, 4, tzinfo=timezone.utc))))
+        graph.build(pipeline, graph.Parts(
+            contract=contract, read=ReadFiles(listed(f"{evidence.folder}/in/*"), contract.max_row_bytes), decode=Decode(contract, keys),
+            deduplicate=Deduplicate(contract, Park(lake.parked), lake.stored(())), engine=LocalEngine(contract, keys),
+            handler=OnnxHandler(contract.model), public_pem=keys.public_pem(), run="run", events=lake.write_events(),
+            failures=lake.write_failures(), outcome=lake.commit("batch", (), datetime(2026, 3, 4, tzinfo=timezone.utc))))
     proto = pipeline.to_runner_api().SerializeToString()
     assert any(b"census" in view for view in list(views(proto))[1:])  # what is pickled in it is seen
     assert Scan(evidence.secrets).labels(b"\n".join(views(proto))) == set()

@@ -42,7 +42,7 @@ def test_a_right_descriptor(tmp_path):
     assert hash(model)  # plain, immutable data
 
 
-@pytest.mark.parametrize("kind, column", [("float", "age"), ("float", "weight"), ("string", "job"), ("string", "id")])
+@pytest.mark.parametrize("kind, column", [("float", "age"), ("float", "weight"), ("string", "job"), ("string", "id"), ("string", "note")])
 def test_types_that_fit(tmp_path, kind, column):
     golden = {"rows": [[None]], "scores": [0], "atol": 1e-4}
     model, faults = read(tmp_path, descriptor(inputs=[{"name": column, "type": kind}], golden=golden))
@@ -67,7 +67,7 @@ CASES = [  # what is changed, where the fault is, and a word of what it says
     ({"inputs": [INPUT, INPUT], "golden": {**GOLDEN, "rows": [[1, 2], [1, 2]]}}, "inputs", "twice"),
     ({"inputs": [INPUT, {"name": "wage", "type": "string"}]}, "inputs[1] (wage)", "no field"),
     ({"inputs": [INPUT, {"name": "name", "type": "string"}]}, "inputs[1] (name)", "identifier"),
-    ({"inputs": [INPUT, {"name": "note", "type": "string"}]}, "inputs[1] (note)", "free_text"),
+    ({"inputs": [INPUT, {"name": "note", "type": "float"}], "golden": {**GOLDEN, "rows": [[1, 1]] * 2}}, "inputs[1] (note)", "stored as string"),
     ({"inputs": [{"name": "weight", "type": "string"}, {"name": "job", "type": "string"}], "golden": {**GOLDEN, "rows": [["a", "a"]] * 2}},
      "inputs[0] (weight)", "stored as double"),
     ({"inputs": [INPUT, {"name": "job", "type": "float"}], "golden": {**GOLDEN, "rows": [[1, 1]] * 2}}, "inputs[1] (job)", "stored as string"),
@@ -96,6 +96,40 @@ def test_a_fault(tmp_path, changed, where, words):
     model, faults = read(tmp_path, descriptor(**changed))
     assert model is None
     assert [f.where for f in faults] == [f"{tmp_path / 'model.json'}: {where}"] and words in faults[0].problem and faults[0].remedy
+
+
+CLASSES = {"classes": ["no", "yes", "who knows?"], "output": {"name": "probabilities"}, "golden": {**GOLDEN, "labels": ["yes", "who knows?"]}}
+
+
+def test_a_descriptor_with_classes(tmp_path):
+    model, faults = read(tmp_path, descriptor(**CLASSES))
+    assert faults == []
+    assert (model.classes, model.golden_labels, model.index) == (("no", "yes", "who knows?"), ("yes", "who knows?"), 0)
+    assert hash(model)
+
+
+@pytest.mark.parametrize("changed, where, words", [
+    *(({"classes": c}, "classes", "not a list of classes") for c in (["no", "yes", "no", "who knows?"], ["yes", "who knows?", ""], ["yes", "who knows?", "a\nb"],
+                                                                     ["yes", "who knows?", 3])),
+    ({"output": {"name": "probabilities", "index": 1}}, "output", "not an output of classes"), ({"output": "probabilities"}, "output", "not an output of classes"),
+    ({"golden": GOLDEN}, "golden", "not golden rows"), ({"golden": {**CLASSES["golden"], "labels": "yes"}}, "golden", "not golden rows"),
+    ({"golden": {**CLASSES["golden"], "labels": ["yes"]}}, "golden.labels", "one of the classes for each row"),
+    ({"golden": {**CLASSES["golden"], "labels": ["yes", "maybe"]}}, "golden.labels", "one of the classes for each row"),
+])
+def test_a_fault_of_classes(tmp_path, changed, where, words):
+    model, faults = read(tmp_path, descriptor(**{**CLASSES, **changed}))
+    assert model is None
+    assert [f.where for f in faults] == [f"{tmp_path / 'model.json'}: {where}"] and words in faults[0].problem and faults[0].remedy
+
+
+@pytest.mark.parametrize("classes", [[], ["one"], "yes", None, 3])
+def test_what_are_no_classes_at_all(tmp_path, classes):
+    _, faults = read(tmp_path, descriptor(**{**CLASSES, "classes": classes}))
+    assert f"{tmp_path / 'model.json'}: classes" in [f.where for f in faults]
+
+
+def test_labels_of_golden_rows_without_classes(tmp_path):
+    assert "not golden rows" in read(tmp_path, descriptor(golden=CLASSES["golden"]))[1][0].problem
 
 
 def test_all_faults_at_once(tmp_path):

@@ -58,3 +58,33 @@ def test_other_answers_on_golden_rows() -> None:
 def test_golden_rows_that_cannot_be_scored() -> None:
     rows = (("text",) * len(MODEL.inputs), *MODEL.golden_rows[1:])
     assert "golden" in refusal(dataclasses.replace(MODEL, golden_rows=rows))
+
+
+INTENT = load("contact_center").model
+
+
+def test_a_model_with_classes_answers_a_probability_for_each_by_rows_and_by_columns() -> None:
+    handler = OnnxHandler(INTENT)
+    loaded = handler.load_model()
+    rows = [{"text": row[0]} for row in INTENT.golden_rows]
+    by_rows = np.asarray(handler.run_inference(rows, loaded))
+    by_columns = np.asarray(handler.run_inference(pa.RecordBatch.from_pylist(rows, pa.schema([pa.field("text", pa.string())])), loaded))
+    assert by_rows.shape == (len(rows), 77) and np.array_equal(by_rows, by_columns)
+    assert [INTENT.classes[i] for i in by_rows.argmax(axis=1)] == list(INTENT.golden_labels)
+
+
+def test_classes_in_another_order() -> None:
+    assert "golden" in refusal(dataclasses.replace(INTENT, classes=INTENT.classes[::-1]))
+
+
+def test_another_number_of_classes() -> None:
+    assert "number of classes" in refusal(dataclasses.replace(INTENT, classes=INTENT.classes[:-1]))
+
+
+def test_other_labels_on_golden_rows() -> None:
+    assert "golden" in refusal(dataclasses.replace(INTENT, golden_labels=INTENT.golden_labels[1:] + INTENT.golden_labels[:1]))
+
+
+def test_another_score_of_a_golden_row_with_classes() -> None:
+    scores = (INTENT.golden_scores[0] - 0.01, *INTENT.golden_scores[1:])
+    assert "golden" in refusal(dataclasses.replace(INTENT, golden_scores=scores))

@@ -17,6 +17,7 @@ ORIGIN = "origin"  # string: file path and byte offset (or row number), or subsc
 DAY = "d"  # date32: day of the event time in UTC, the partition
 ID_HASH = "id_hash"  # int64: keyed digest of the id
 CONTENT_HASH = "content_hash"  # int64: keyed digest of all the contract's fields
+WATERMARK = "watermark"  # timestamp: as it stood when the row's run began; in streams only
 RAW = "_raw"  # struct of the row as it was read; between Deidentify and Infer only, never written
 
 LINEAGE = [pa.field(ORIGIN, pa.string()), pa.field(DAY, pa.date32()), pa.field(ID_HASH, pa.int64()),

@@ -19,7 +19,7 @@ from apache_beam.typehints.decorators import no_annotations
 
 from schemas.contract import Contract
 from schemas.errors import Reason, Stage
-from transforms.batch import CONTENT_HASH, DAY, ID_HASH, ORIGIN, keep, refused_rows
+from transforms.batch import CONTENT_HASH, DAY, ID_HASH, ORIGIN, WATERMARK, keep, refused_rows, with_column
 from transforms.fates import REFUSED, REPEATED
 from transforms.ledger import Tally, count
 from transforms.park import Park, Parked
@@ -86,6 +86,7 @@ class Nothing:
         return None
 
 
+Copies = Callable[[Marks], Marks | None]
 Stored = Callable[[date, date], Marks | None]
 """(first day, last day) -> the marks of the rows stored on these days, sorted by id."""
 
@@ -110,6 +111,23 @@ class Deduplicate(beam.PTransform):
         return ({"parked": parked.parked, "verdicts": verdicts}
                 | "ByBlock" >> beam.CoGroupByKey()
                 | "Fetch" >> beam.ParDo(_FetchFn(self.contract, self.park)).with_outputs("refused", "tally", main="events"))
+
+
+class Sift(beam.PTransform):
+    """The form for a run whose rows are one batch, as on one machine every run of a stream's are: nothing is grouped, nothing waits.
+
+    (block key, batch) pairs to batches with the column WATERMARK; outputs `refused` and `tally` as Deduplicate.
+    copies: answers the marks of stored rows that have the ids of these, sorted by id; watermark: that of the run in hand,
+    microseconds since 1970, or None before there is one.
+    """
+
+    def __init__(self, contract: Contract, copies: Copies, watermark: Callable[[], int | None]) -> None:
+        super().__init__()
+        self.contract, self.copies, self.watermark = contract, copies, watermark
+
+    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
+    def expand(self, blocks: beam.PCollection[tuple[str, pa.RecordBatch]]) -> beam.pvalue.DoOutputsTuple:
+        return blocks | "Sift" >> beam.ParDo(_SiftFn(self.contract, self.copies, self.watermark)).with_outputs("refused", "tally", main="events")
 
 
 class _ParkFn(beam.DoFn):
@@ -161,7 +179,6 @@ def _later(day: date, horizon: timedelta) -> date:
 class _FetchFn(beam.DoFn):
     def __init__(self, contract: Contract, park: Park) -> None:
         self.contract, self.park = contract, park
-        self.names = [f.name for f in contract.fields]
 
     def process(self, element: tuple[str, dict[str, Any]]) -> Iterator[
             pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["tally"], Tally]]:
@@ -170,16 +187,48 @@ class _FetchFn(beam.DoFn):
         batch = self.park.fetch(key, parked)
         judged = [np.frombuffer(v, np.int32).reshape(2, -1) for v in grouped["verdicts"]]
         positions, verdicts = np.concatenate(judged, axis=1) if judged else np.zeros((2, 0), np.int32)
-        repeated = int((verdicts == REPEAT).sum())
-        if repeated:
-            count(REPEATED, repeated)
-            yield TaggedOutput("tally", Tally(REPEATED, "", repeated))
-        conflicts = sorted(positions[verdicts == CONFLICT].tolist())
-        if conflicts:
-            count(REFUSED, len(conflicts))
-            yield TaggedOutput("refused", refused_rows(Stage.DEDUPLICATE, [
-                (Reason.CONFLICT, self.contract.id, batch[ORIGIN][i].as_py(), batch[DAY][i].as_py(), row)
-                for i, row in zip(conflicts, as_json(batch, self.names, conflicts))]))
-        kept = keep(batch, positions.tolist())
-        if kept.num_rows:
-            yield kept
+        kept, conflicts, repeated = parted(batch, positions, verdicts, self.contract)
+        yield from told_apart(kept, conflicts, repeated)
+
+
+class _SiftFn(beam.DoFn):
+    def __init__(self, contract: Contract, copies: Copies, watermark: Callable[[], int | None]) -> None:
+        self.contract, self.copies, self.watermark = contract, copies, watermark
+
+    def process(self, element: tuple[str, pa.RecordBatch]) -> Iterator[
+            pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["tally"], Tally]]:
+        batch = element[1]
+        marks = marks_of(batch, self.contract)
+        verdicts = deduplicate(marks, self.contract.horizon, self.copies(marks))
+        positions = np.flatnonzero(verdicts)
+        kept, conflicts, repeated = parted(batch, positions, verdicts[positions], self.contract)
+        watermark = pa.array([self.watermark()], pa.timestamp("us", "UTC")).take(pa.array(np.zeros(kept.num_rows, np.int32)))
+        yield from told_apart(with_column(kept, WATERMARK, watermark), conflicts, repeated)
+
+
+def marks_of(batch: pa.RecordBatch, contract: Contract) -> Marks:
+    """The marks of a batch of events."""
+    return Marks(batch[ID_HASH].to_numpy(), batch[CONTENT_HASH].to_numpy(), batch[contract.time].cast(pa.int64()).to_numpy())
+
+
+def parted(batch: pa.RecordBatch, positions: npt.NDArray[Any], verdicts: npt.NDArray[Any],
+           contract: Contract) -> tuple[pa.RecordBatch, pa.RecordBatch, int]:
+    """What is kept of a batch, its conflicts as REFUSED rows, and how many rows repeat; verdicts[i] is on the row positions[i]."""
+    conflicts = sorted(positions[verdicts == CONFLICT].tolist())
+    refused = refused_rows(Stage.DEDUPLICATE, [
+        (Reason.CONFLICT, contract.id, batch[ORIGIN][i].as_py(), batch[DAY][i].as_py(), row)
+        for i, row in zip(conflicts, as_json(batch, [f.name for f in contract.fields], conflicts))])
+    return keep(batch, positions.tolist()), refused, int((verdicts == REPEAT).sum())
+
+
+def told_apart(kept: pa.RecordBatch, conflicts: pa.RecordBatch, repeated: int) -> Iterator[
+        pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["tally"], Tally]]:
+    """What `parted` answers, as outputs of a DoFn, counted."""
+    if repeated:
+        count(REPEATED, repeated)
+        yield TaggedOutput("tally", Tally(REPEATED, "", repeated))
+    if conflicts.num_rows:
+        count(REFUSED, conflicts.num_rows)
+        yield TaggedOutput("refused", conflicts)
+    if kept.num_rows:
+        yield kept

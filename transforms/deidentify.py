@@ -7,16 +7,16 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
-from apache_beam.utils.shared import Shared
 
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Stage
-from transforms.batch import DAY, LINEAGE, ORIGIN, RAW, Refusal, keep, refused_rows, with_column
+from transforms.batch import DAY, LINEAGE, ORIGIN, RAW, WATERMARK, Refusal, keep, refused_rows, with_column
 from transforms.fates import REFUSED
 from transforms.ledger import count
+from transforms.resident import Resident
 from transforms.rows import as_json
 
-_LINEAGE = frozenset(field.name for field in LINEAGE)
+_LINEAGE = frozenset(field.name for field in LINEAGE) | {WATERMARK}
 
 
 class Engine(Protocol):
@@ -75,10 +75,10 @@ class _DeidentifyFn(beam.DoFn):
     def __init__(self, contract: Contract, engine: EngineConfig) -> None:
         self.names = [field.name for field in contract.fields]
         self.config = engine
-        self.shared = Shared()  # one engine a process: detectors are megabytes, connections are few
+        self.resident = Resident()  # one engine a process: detectors are megabytes, connections are few
 
     def setup(self) -> None:
-        self.engine: Engine = self.shared.acquire(self._started)
+        self.engine: Engine = self.resident.acquire(self._started)
 
     def _started(self) -> Engine:
         engine = self.config.start()

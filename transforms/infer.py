@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
-from apache_beam.utils.shared import Shared
 
 from schemas.contract import Contract
 from schemas.errors import Reason, Stage
@@ -22,43 +23,53 @@ from schemas.model import Model
 from transforms.batch import DAY, ORIGIN, RAW, Refusal, keep, refused_rows, with_column
 from transforms.fates import REFUSED
 from transforms.ledger import count
+from transforms.resident import Resident
 from transforms.rows import as_json
 
-Scorer = Callable[[pa.RecordBatch], Sequence[float]]
+Scorer = Callable[[pa.RecordBatch], Sequence[Any]]
+Numbers = npt.NDArray[np.float32]
 ROWS = 4096  # rows a call: the tensors stay in cache
 ROW_ERRORS: tuple[type[Exception], ...] = (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError)
 
 
-def infer(batch: pa.RecordBatch, scorer: Scorer, errors: tuple[type[Exception], ...] = ROW_ERRORS) -> tuple[pa.Array, list[Refusal]]:
-    """A float32 score for each row (null where refused) and the rows that have none (unscorable).
+def infer(batch: pa.RecordBatch, scorer: Scorer, errors: tuple[type[Exception], ...] = ROW_ERRORS,
+          classes: int = 0) -> tuple[pa.Array, list[Refusal]]:
+    """What the model answers for each row (null where refused), and the rows that have no answer (unscorable).
 
-    errors: what the scorer may raise for a row that it cannot score; anything else propagates.
+    An answer is a float32 score; of a scorer that gives `classes` probabilities a row it is a struct: score, the greatest
+    of them, and number, the class that it is of (the first one, of equals). errors: what the scorer may raise for a row
+    that it cannot score; anything else propagates.
     """
-    pieces = [_scores(batch.slice(first, ROWS), scorer, errors) for first in range(0, batch.num_rows, ROWS)]
-    scores = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    finite = np.isfinite(scores)
-    return (pa.array(scores, pa.float32(), mask=~finite), [Refusal(int(i), Reason.UNSCORABLE) for i in np.flatnonzero(~finite)])
+    shape = (classes,) if classes else ()
+    pieces = [_scores(batch.slice(first, ROWS), scorer, errors, shape) for first in range(0, batch.num_rows, ROWS)]
+    scores = np.concatenate(pieces) if pieces else np.zeros((0, *shape), np.float32)
+    finite = np.isfinite(scores).all(axis=1) if classes else np.isfinite(scores)
+    refused = [Refusal(int(i), Reason.UNSCORABLE) for i in np.flatnonzero(~finite)]
+    if not classes:
+        return pa.array(scores, pa.float32(), mask=~finite), refused
+    best = [pa.array(scores.max(axis=1), pa.float32()), pa.array(scores.argmax(axis=1), pa.int32())]
+    return pa.StructArray.from_arrays(best, ["score", "number"], mask=pa.array(~finite)), refused
 
 
-def _scores(batch: pa.RecordBatch, scorer: Scorer, errors: tuple[type[Exception], ...]) -> "np.typing.NDArray[np.float32]":
-    """Scores, NaN for each row at fault."""
+def _scores(batch: pa.RecordBatch, scorer: Scorer, errors: tuple[type[Exception], ...], shape: tuple[int, ...]) -> Numbers:
+    """Scores, NaN for each row at fault; shape: of what the model answers for a row."""
     try:
         scores = np.asarray(scorer(batch), np.float32)
-        if scores.shape == (batch.num_rows,):
+        if scores.shape == (batch.num_rows, *shape):
             return scores
     except errors:
         pass
     if batch.num_rows == 1:
-        return np.full(1, np.nan, np.float32)
+        return np.full((1, *shape), np.nan, np.float32)
     half = batch.num_rows // 2
-    return np.concatenate([_scores(batch.slice(0, half), scorer, errors), _scores(batch.slice(half), scorer, errors)])
+    return np.concatenate([_scores(batch.slice(0, half), scorer, errors, shape), _scores(batch.slice(half), scorer, errors, shape)])
 
 
 class Infer(beam.PTransform):
     """Batches to batches with score, label and lineage (contract, policy, model); output `refused` carries REFUSED batches.
 
-    handler: any Beam ModelHandler whose predictions are numbers or PredictionResults that hold one; None: the rows pass
-    with null scores. Drops the column RAW, from which a refused row is sealed as it was read.
+    handler: any Beam ModelHandler whose predictions are numbers (for a model with classes, rows of numbers) or
+    PredictionResults that hold them; None: the rows pass with null scores. Drops the column RAW, from which a refused row is sealed as it was read.
     """
 
     def __init__(self, contract: Contract, handler: "ModelHandler[Any, Any, Any] | None") -> None:
@@ -70,33 +81,22 @@ class Infer(beam.PTransform):
         return batches | "Score" >> beam.ParDo(_InferFn(self.contract, self.handler)).with_outputs("refused", main="events")
 
 
-class _Loaded:
-    """A model that the threads of a process share; Shared needs something that can be referred to weakly."""
-
-    def __init__(self, model: Any) -> None:
-        self.model = model
-
-
 class _InferFn(beam.DoFn):
     def __init__(self, contract: Contract, handler: "ModelHandler[Any, Any, Any] | None") -> None:
         self.contract, self.handler = contract, handler
+        self.classes = len(contract.model.classes) if contract.model else 0
         self.names = [f.name for f in contract.fields]
-        self.shared = Shared()
+        self.resident = Resident()
 
     def setup(self) -> None:
         if self.handler is not None:
-            self.loaded = self.shared.acquire(self._load)
-            self.scorer = scorer_of(self.handler, self.loaded.model, self.contract.model)
-
-    def _load(self) -> "_Loaded":
-        assert self.handler is not None
-        return _Loaded(self.handler.load_model())
+            self.scorer = scorer_of(self.handler, self.resident.acquire(self.handler.load_model), self.contract.model)
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch]]:
         if self.handler is None:
             yield stamp(batch, pa.nulls(batch.num_rows, pa.float32()), self.contract)
             return
-        scores, refused = infer(batch, self.scorer, getattr(self.handler, "row_errors", ROW_ERRORS))
+        scores, refused = infer(batch, self.scorer, getattr(self.handler, "row_errors", ROW_ERRORS), self.classes)
         if refused:
             count(REFUSED, len(refused))
             yield TaggedOutput("refused", self._refused(batch, refused))
@@ -113,12 +113,12 @@ class _InferFn(beam.DoFn):
 
 
 def scorer_of(handler: "ModelHandler[Any, Any, Any]", loaded: Any, model: Model | None) -> Scorer:
-    """The function from a batch to numbers that this handler is, with its loaded model."""
+    """The function from a batch to answers, one a row, that this handler is with its loaded model."""
     if getattr(handler, "takes_columns", False):
         return lambda batch: handler.run_inference(batch, loaded)  # type: ignore[return-value]
     names = [name for name, _ in model.inputs] if model else None
 
-    def score(batch: pa.RecordBatch) -> list[float]:
+    def score(batch: pa.RecordBatch) -> list[Any]:
         rows = (batch.select(names) if names else batch).to_pylist()
         return [p.inference if isinstance(p, PredictionResult) else p for p in handler.run_inference(rows, loaded)]
 
@@ -126,13 +126,21 @@ def scorer_of(handler: "ModelHandler[Any, Any, Any]", loaded: Any, model: Model 
 
 
 def stamp(batch: pa.RecordBatch, scores: pa.Array, contract: Contract) -> pa.RecordBatch:
-    """The batch without RAW, with score and label and what they come from: contract, policy, model."""
+    """The batch without RAW, with score and label and what they come from: contract, policy, model.
+
+    scores: as infer answers them. label: whether the score is over the model's threshold; of a model with classes the
+    class, null where the score is not over it.
+    """
     if RAW in batch.schema.names:
         batch = batch.drop_columns([RAW])
     model = contract.model
-    over = scores.to_numpy(zero_copy_only=False) > (model.threshold if model else 0.5)
-    batch = with_column(batch, "score", scores)
-    batch = with_column(batch, "label", pa.array(over, pa.bool_(), mask=scores.is_null().to_numpy(zero_copy_only=False)))
+    threshold = model.threshold if model else 0.5
+    if model and model.classes:
+        score, number = scores.flatten() if pa.types.is_struct(scores.type) else (scores, pa.nulls(len(scores), pa.int32()))
+        label = pa.array(model.classes, pa.string()).take(pc.if_else(pc.greater(score, threshold), number, None))
+    else:
+        score, label = scores, pc.greater(scores, threshold)
+    batch = with_column(with_column(batch, "score", score), "label", label)
     lineage = {"contract_version": contract.version, "policy_digest": contract.policy_digest, "model_name": model.name if model else None,
                "model_version": model.version if model else None, "model_digest": model.sha256 if model else None}
     for name, value in lineage.items():

@@ -32,7 +32,9 @@ def count(fate: str, rows: int) -> None:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """One run's row in `runs`. Counts are rows; times are UTC; reasons maps a reason to its refused rows; engine is JSON."""
+    """One run's row in `runs`. Counts are rows; times are UTC; reasons maps a reason to its refused rows; engine is JSON;
+    number, watermark and greatest (event time believed) are those of a stream.
+    """
 
     run: str
     job: str
@@ -48,6 +50,9 @@ class LedgerRow:
     ended: datetime
     partitions: tuple[str, ...] = field(default=())
     engine: str = "{}"
+    number: int | None = None
+    watermark: datetime | None = None
+    greatest: datetime | None = None
 
     @property
     def balanced(self) -> bool:
@@ -63,7 +68,7 @@ class LedgerRow:
     def to_json(self) -> str:
         """The row as one JSON object; times as RFC 3339."""
         row = asdict(self) | {"balanced": self.balanced, "partitions": list(self.partitions)}
-        row |= {"started": self.started.isoformat(), "ended": self.ended.isoformat()}
+        row |= {name: row[name].isoformat() for name in ("started", "ended", "watermark", "greatest") if row[name]}
         return json.dumps(row)
 
 

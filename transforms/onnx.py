@@ -1,5 +1,7 @@
 """A Beam ModelHandler for ONNX models over named columns: one input tensor [rows, 1] a column.
 
+A model without classes answers one number a row, one with classes a row of probabilities.
+
 Loaded by SHA-256 and tried on the model's golden rows before the first row. ONNX Runtime executes no code from the file;
 external data and operators outside ai.onnx and ai.onnx.ml are refused by it or here.
 """
@@ -31,7 +33,7 @@ def _errors() -> tuple[type[Exception], ...]:
 _ERRORS: tuple[type[Exception], ...] = (*_errors(), ValueError, TypeError)
 
 
-class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
+class OnnxHandler(ModelHandler[Row, Any, onnxruntime.InferenceSession]):
     """Scores rows with the model that a descriptor names. Takes rows as dicts, as Beam does, or a RecordBatch."""
 
     takes_columns = True
@@ -66,16 +68,27 @@ class OnnxHandler(ModelHandler[Row, float, onnxruntime.InferenceSession]):
             got = np.asarray(self.run_inference(golden, session), np.float64)
         except _ERRORS:
             got = np.zeros(0)
-        if got.shape != (len(self.model.golden_scores),) or not np.allclose(got, self.model.golden_scores, rtol=0, atol=self.model.golden_atol):
+        if self.model.classes and got.shape[1:] != (len(self.model.classes),):
+            raise Misconfigured([Fault(where, "answers another number of classes than its descriptor names", "make the descriptor anew")])
+        if not self._golden(got):
             raise Misconfigured([Fault(where, "answers its golden rows differently", "restore the model, or train it again and look at why")])
         return session
 
     def run_inference(self, batch: Sequence[Row] | pa.RecordBatch, model: onnxruntime.InferenceSession,
-                      inference_args: dict[str, Any] | None = None) -> Iterable[float]:
-        """One score a row, in order."""
+                      inference_args: dict[str, Any] | None = None) -> Iterable[Any]:
+        """One score a row, in order; with classes one row of probabilities, float32 [rows, classes]."""
         output = self.model.output
         scores: Any = model.run([output], self._feed(batch))[0]
-        return scores[:, self.model.index] if scores.ndim == 2 else scores  # type: ignore[no-any-return]
+        return scores[:, self.model.index] if scores.ndim == 2 and not self.model.classes else scores  # type: ignore[no-any-return]
+
+    def _golden(self, got: "np.typing.NDArray[np.float64]") -> bool:
+        """Whether these are the answers that the descriptor has for its golden rows."""
+        model, best = self.model, got
+        if model.classes:
+            if [model.classes[i] for i in got.argmax(axis=1)] != list(model.golden_labels):
+                return False
+            best = got.max(axis=1)
+        return best.shape == (len(model.golden_scores),) and np.allclose(best, model.golden_scores, rtol=0, atol=model.golden_atol)
 
     def get_num_bytes(self, batch: Sequence[Row]) -> int:
         return 200 * len(batch)  # Beam's default pickles every batch to weigh it

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from schemas.arrow import arrow_schema
 from schemas.tables import FAILURES
 from transforms.keys import name_of
+from transforms.run_id import RunId, told
 
 SCHEMA = arrow_schema(FAILURES)
 _MAGIC = b"PS1"
@@ -81,7 +82,7 @@ def _bound(*parts: str) -> bytes:
 class Seal(beam.PTransform):
     """REFUSED batches to batches of the failures table. Holds the public half alone."""
 
-    def __init__(self, run: str, public_pem: bytes) -> None:
+    def __init__(self, run: RunId, public_pem: bytes) -> None:
         super().__init__()
         self.run, self.public_pem = run, public_pem
 
@@ -90,8 +91,8 @@ class Seal(beam.PTransform):
 
 
 class _SealFn(beam.DoFn):
-    def __init__(self, run: str, public_pem: bytes) -> None:
+    def __init__(self, run: RunId, public_pem: bytes) -> None:
         self.run, self.public_pem = run, public_pem
 
     def process(self, refused: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        yield seal(refused, self.run, self.public_pem)
+        yield seal(refused, told(self.run), self.public_pem)

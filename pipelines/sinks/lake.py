@@ -25,7 +25,8 @@ from pipelines.sinks.lake_upkeep import keep_up
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
-from transforms.batch import ORIGIN
+from schemas.tables import Column
+from transforms.batch import ORIGIN, WATERMARK
 from transforms.deduplicate import Marks, Nothing
 from transforms.ledger import LedgerRow
 
@@ -79,7 +80,7 @@ class Lake:
         return Commit(Request(
             str(self.folder), self.run, job, f"{self.contract.name} {self.contract.version}", started,
             tuple(sorted({day.isoformat() for day in partitions})), self.baseline, self.contract.horizon, self.contract.time,
-            tuple(c.name for c in self.columns if c.name != ORIGIN), engine))
+            fingerprinted(self.columns), engine))
 
     def lost(self) -> str | None:
         """Why the commit of this run was refused (lost to another run, or out of balance); None where it was not."""
@@ -113,6 +114,11 @@ class Lake:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def fingerprinted(columns: tuple[Column, ...]) -> tuple[str, ...]:
+    """The columns that a fingerprint covers: those that are a function of the input and the contract alone."""
+    return tuple(c.name for c in columns if c.name not in (ORIGIN, "run", WATERMARK))
 
 
 def stored_hashes(lake: Lake, first_day: date | None = None, last_day: date | None = None) -> Marks:

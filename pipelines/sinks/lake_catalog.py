@@ -4,6 +4,7 @@
     OUT/data             the Parquet files
     OUT/running          one lock file for each run that lives
     OUT/commit.lock      held by whoever changes the catalog
+    OUT/stream.lock      held by a stream as long as it runs; says who it is
 
 A folder may be moved: the catalog keeps paths below OUT/data, and every connection of ours says where that is now.
 """
@@ -22,8 +23,8 @@ import pyarrow as pa
 
 from schemas.errors import Fault, Misconfigured
 
-CATALOG, DATA, RUNNING, LOCK = "catalog.sqlite", "data", "running", "commit.lock"
-_OURS = {CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal", DATA, RUNNING, LOCK}
+CATALOG, DATA, RUNNING, LOCK, HOLDER = "catalog.sqlite", "data", "running", "commit.lock", "stream.lock"
+_OURS = {CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal", DATA, RUNNING, LOCK, HOLDER}
 _EXTENSIONS = ("ducklake", "sqlite_scanner")
 _WRITER_MEMORY, _WRITER_THREADS = "400MB", 2  # it lives in the process of the pipeline; a reader has a process of its own
 _BUSY_MS = 20_000

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import apache_beam as beam
 import duckdb
+from apache_beam.typehints.decorators import no_annotations
 
 from pipelines.sinks.lake_catalog import locked, quoted, write_connection
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, Written
@@ -108,9 +109,9 @@ def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: li
         if request.days:
             deleted = connection.execute(f"DELETE FROM lake.events WHERE d IN {_days(request.days)}").fetchone()[0]
         at("deleted")
-        _add(connection, EVENTS_TABLE, events)
+        add_files(connection, EVENTS_TABLE, events)
         at("added events")
-        _add(connection, FAILURES_TABLE, failures)
+        add_files(connection, FAILURES_TABLE, failures)
         at("added failures")
         stored = _count(connection, touched) - before + deleted
         reasons = dict(connection.execute("SELECT reason, count(*) FROM lake.failures WHERE run = ? GROUP BY ALL ORDER BY ALL",
@@ -201,7 +202,8 @@ def _count(connection: "duckdb.DuckDBPyConnection", days: Iterable[str]) -> int:
     return int(connection.execute(f"SELECT count(*) FROM lake.events WHERE d IN {_days(days)}").fetchone()[0]) if days else 0
 
 
-def _add(connection: "duckdb.DuckDBPyConnection", table: str, files: list[Written]) -> None:
+def add_files(connection: "duckdb.DuckDBPyConnection", table: str, files: list[Written]) -> None:
+    """Makes files of a run part of a table, in the transaction that is open."""
     if files:
         paths = ", ".join(quoted(f.path) for f in files)
         partitioned = "true" if table == EVENTS_TABLE else "false"
@@ -223,9 +225,11 @@ class Commit(beam.PTransform):
         super().__init__()
         self.request = request
 
-    def expand(self, outcome: beam.PCollection[Written | Tally]) -> beam.PCollection[LedgerRow]:
-        return (outcome.pipeline | "Once" >> beam.Impulse()
-                | "Transaction" >> beam.ParDo(_CommitFn(self.request), beam.pvalue.AsList(outcome)).with_output_types(LedgerRow))
+    @no_annotations  # Beam cannot read those of several collections
+    def expand(self, outcome: tuple[beam.PCollection[Written | Tally], ...]) -> beam.PCollection[LedgerRow]:
+        gathered = outcome | "Gather" >> beam.Flatten()
+        return (gathered.pipeline | "Once" >> beam.Impulse()
+                | "Transaction" >> beam.ParDo(_CommitFn(self.request), beam.pvalue.AsList(gathered)).with_output_types(LedgerRow))
 
 
 class _CommitFn(beam.DoFn):

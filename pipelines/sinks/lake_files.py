@@ -22,9 +22,10 @@ from apache_beam.utils.windowed_value import WindowedValue
 from pipelines.sinks.lake_catalog import DATA
 from schemas.arrow import arrow_schema
 from schemas.tables import FAILURES, Column
-from transforms.batch import DAY, ORIGIN
+from transforms.batch import DAY, ORIGIN, WATERMARK, with_column
 from transforms.fates import STORED
 from transforms.ledger import count
+from transforms.run_id import RunId, told
 
 EVENTS_TABLE, FAILURES_TABLE = "events", "failures"
 _GROUP_ROWS = 122_880  # a row group of DuckDB's own size: what its threads share out among them
@@ -60,6 +61,13 @@ def conform(batch: pa.RecordBatch, columns: tuple[Column, ...]) -> pa.RecordBatc
             raise ValueError(f"the column {column.name} is required and holds nulls")
         arrays.append(array)
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def of_run(batch: pa.RecordBatch, run: str) -> pa.RecordBatch:
+    """The batch with the columns run and watermark: both null in batch, where a row is a function of its input alone."""
+    streamed = WATERMARK in batch.schema.names
+    batch = with_column(batch, "run", pa.array([run if streamed else None], pa.string()).take(pa.array(np.zeros(batch.num_rows, np.int32))))
+    return batch if streamed else with_column(batch, WATERMARK, pa.nulls(batch.num_rows, pa.timestamp("us", "UTC")))
 
 
 def by_day(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -119,7 +127,7 @@ class WriteEvents(beam.PTransform):
     own in writing, adding and merging. One thread writes while the next batches come in.
     """
 
-    def __init__(self, folder: str, run: str, columns: tuple[Column, ...], buffer_bytes: int = 32 << 20) -> None:
+    def __init__(self, folder: str, run: RunId, columns: tuple[Column, ...], buffer_bytes: int = 32 << 20) -> None:
         super().__init__()
         self.folder, self.run, self.columns, self.buffer_bytes = folder, run, columns, buffer_bytes
 
@@ -131,7 +139,7 @@ class WriteEvents(beam.PTransform):
 class WriteFailures(beam.PTransform):
     """Sealed batches (schemas.tables.FAILURES) to files; answers a Written for each file."""
 
-    def __init__(self, folder: str, run: str, buffer_bytes: int = 32 << 20) -> None:
+    def __init__(self, folder: str, run: RunId, buffer_bytes: int = 32 << 20) -> None:
         super().__init__()
         self.folder, self.run, self.buffer_bytes = folder, run, buffer_bytes
 
@@ -141,19 +149,20 @@ class WriteFailures(beam.PTransform):
 
 
 class _WriteFn(beam.DoFn):
-    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int) -> None:
+    def __init__(self, folder: str, run: RunId, table: str, columns: tuple[Column, ...], buffer_bytes: int) -> None:
         self.folder, self.run, self.table, self.columns, self.buffer_bytes = folder, run, table, columns, buffer_bytes
 
     def setup(self) -> None:
         self.writer = ThreadPoolExecutor(1)
 
     def start_bundle(self) -> None:
+        self.run_id = told(self.run)
         self.waiting: dict[str, list[pa.RecordBatch]] = {}
         self.bytes: dict[str, int] = {}
         self.files: list[Future[Written]] = []
 
     def process(self, batch: pa.RecordBatch) -> None:
-        rows = conform(batch, self.columns)
+        rows = conform(of_run(batch, self.run_id) if self.table == EVENTS_TABLE else batch, self.columns)
         if self.table == EVENTS_TABLE:
             count(STORED, rows.num_rows)
         for day, part in by_day(rows) if self.table == EVENTS_TABLE else [("", rows)] if rows.num_rows else []:
@@ -166,7 +175,7 @@ class _WriteFn(beam.DoFn):
         if self.files:
             self.files[-1].result()  # one file at a time waits for the disk, so memory stays bounded
         del self.bytes[day]
-        self.files.append(self.writer.submit(place, self.folder, self.run, self.table, day, self.waiting.pop(day)))
+        self.files.append(self.writer.submit(place, self.folder, self.run_id, self.table, day, self.waiting.pop(day)))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for day in sorted(self.waiting):

@@ -11,6 +11,7 @@ from transforms.ledger import LedgerRow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _COLUMNS = tuple(column.name for column in RUNS)
+_TIMES = ("started", "ended", "watermark", "greatest")
 
 
 def record(connection: "duckdb.DuckDBPyConnection", row: LedgerRow, balanced: bool) -> None:
@@ -23,12 +24,12 @@ def record(connection: "duckdb.DuckDBPyConnection", row: LedgerRow, balanced: bo
 
 def ledger(connection: "duckdb.DuckDBPyConnection", run: str) -> tuple[LedgerRow, bool] | None:
     """The run's row and whether it balanced, or None where it has none."""
-    listed = ", ".join(f"epoch_us({name})" if name in ("started", "ended") else name for name in _COLUMNS)
+    listed = ", ".join(f"epoch_us({name})" if name in _TIMES else name for name in _COLUMNS)
     found = connection.execute(f"SELECT {listed} FROM lake.runs WHERE run = ?", [run]).fetchone()
     if found is None:
         return None
     row = dict(zip(_COLUMNS, found, strict=True))
     balanced = bool(row.pop("balanced"))
     row |= {"reasons": json.loads(row["reasons"]), "partitions": tuple(json.loads(row["partitions"])),
-            "started": _EPOCH + timedelta(microseconds=row["started"]), "ended": _EPOCH + timedelta(microseconds=row["ended"])}
+            **{name: row[name] and _EPOCH + timedelta(microseconds=row[name]) for name in _TIMES}}
     return LedgerRow(**row), balanced

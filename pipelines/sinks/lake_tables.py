@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 
 from pipelines.sinks.lake_catalog import quoted
-from schemas.arrow import stored_columns
+from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from schemas.tables import FAILURES, REIDENTIFICATIONS, RUNS, Column
@@ -16,18 +16,22 @@ _OWNER = "events of the contract "
 
 
 def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Contract) -> None:
-    """Makes events, failures and runs where they are missing, adds nullable columns that are new, in one transaction.
+    """Makes events, windows (of a contract that has some), failures and runs where they are missing, adds nullable columns that are new, in one transaction.
 
     Call it under the lock of the lake. Raises Misconfigured where the lake holds another contract's events, or where its
     tables have other columns.
     """
     tables = {"events": stored_columns(contract), "failures": FAILURES, "runs": RUNS}
+    if contract.windows is not None:
+        tables["windows"] = window_columns(contract)
     present = _present(connection)
     faults = _owner(connection, folder, contract)
     statements: list[str] = []
     for table, columns in tables.items():
         if table not in present:
             statements += _create(table, columns)
+            if any(column.name == "d" for column in columns) and table != "failures":
+                statements.append(f"ALTER TABLE lake.{table} SET PARTITIONED BY (d)")
         else:
             added, found = _compare(table, columns, present[table], folder)
             statements += added
@@ -35,8 +39,7 @@ def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Con
     if faults:
         raise Misconfigured(faults)
     if statements and "events" not in present:
-        statements += ["ALTER TABLE lake.events SET PARTITIONED BY (d)",
-                       f"COMMENT ON TABLE lake.events IS {quoted(_OWNER + contract.name)}"]
+        statements.append(f"COMMENT ON TABLE lake.events IS {quoted(_OWNER + contract.name)}")
     _execute(connection, statements)
 
 

@@ -8,7 +8,13 @@ date counts: a file that was put aside today is older than an hour at once, and 
 later. Two days therefore mean more than one (measured with DuckDB 1.5.5).
 """
 
+import time
+from pathlib import Path
+
 import duckdb
+
+from pipelines.sinks import lake_runs
+from pipelines.sinks.lake_catalog import DATA
 
 SMALL_BYTES = 16 << 20
 MOST_SMALL = 64  # small files in one partition of one table
@@ -30,3 +36,48 @@ def keep_up(connection: "duckdb.DuckDBPyConnection", most_small: int = MOST_SMAL
     connection.execute(f"CALL ducklake_expire_snapshots('lake', older_than => now() - {kept})")
     connection.execute(f"CALL ducklake_cleanup_old_files('lake', older_than => now() - {grace})")
     return bool(crowded)
+
+
+class Tidy:
+    """Upkeep of a lake that a stream writes to, run after run. Call it under the lock of the lake.
+
+    Every `often` calls small files are merged. Every `grace` seconds old snapshots go, and so do the files that were put
+    aside before the last time: a query that lasts longer than that must be asked again. A stream makes a snapshot a run, so
+    time travel reaches back `kept` seconds only. DuckLake's own clean-up counts in days (see above), and a day of runs is
+    a hundred thousand files.
+    """
+
+    def __init__(self, connection: "duckdb.DuckDBPyConnection", folder: Path, often: int = 100, grace: float = 600.0, kept: float = 3_600.0) -> None:
+        self.connection, self.folder, self.often, self.grace, self.kept = connection, folder, often, grace, kept
+        self._calls, self._last, self._aside = 0, time.monotonic(), frozenset[int]()
+
+    def due(self) -> bool:
+        """Counts a run; whether there is anything to do after it."""
+        self._calls += 1
+        return self._calls % self.often == 0 or time.monotonic() - self._last >= self.grace
+
+    def __call__(self, idle: bool = False) -> None:
+        if self._calls % self.often == 0:
+            self.connection.execute(f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_BYTES})")
+        if time.monotonic() - self._last >= self.grace:
+            self._last = time.monotonic()
+            self.remove()
+            if idle:
+                lake_runs.clean(self.connection, self.folder)
+
+    def remove(self) -> None:
+        """Lets old snapshots go, and removes the files that were aside already when it was called before."""
+        old = [version for (version,) in self.connection.execute(
+            """SELECT snapshot_id FROM ducklake_snapshots('lake')
+            WHERE snapshot_time < now() - to_seconds(?) AND snapshot_id < (FROM ducklake_current_snapshot('lake'))""", [self.kept]).fetchall()]
+        if old:
+            self.connection.execute(f"CALL ducklake_expire_snapshots('lake', versions => {old})")
+        aside = dict(self.connection.execute("""SELECT data_file_id, path FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion
+                                                WHERE path_is_relative""").fetchall())
+        gone = sorted(self._aside & aside.keys())
+        for file in gone:
+            (self.folder / DATA / aside[file]).unlink(missing_ok=True)
+        if gone:
+            self.connection.execute(f"""DELETE FROM __ducklake_metadata_lake.ducklake_files_scheduled_for_deletion
+                                        WHERE data_file_id IN ({', '.join(map(str, gone))})""")
+        self._aside = frozenset(aside.keys() - set(gone))

@@ -5,7 +5,7 @@ from typing import Any
 
 from pipelines.options import DescribeOptions
 from schemas import bigquery
-from schemas.arrow import stored_columns
+from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract, load
 from schemas.fields import PRIVACY, Field
 from schemas.rules import kind, rules
@@ -56,7 +56,8 @@ def markdown(contract: Contract) -> str:
 
 
 def _tables(contract: Contract) -> dict[str, tuple[Column, ...]]:
-    return {"events": stored_columns(contract), "failures": FAILURES, "runs": RUNS}
+    return {"events": stored_columns(contract), "failures": FAILURES, "runs": RUNS} | (
+        {"windows": window_columns(contract)} if contract.windows else {})
 
 
 def _transformations(contract: Contract) -> dict[str, str]:

@@ -17,6 +17,7 @@ from schemas.errors import Fault, Misconfigured, Reason
 from schemas.templates import inspect_template
 from transforms.batch import Refusal, with_column
 from transforms.detectors import inspector
+from transforms.detectors.tagger import Tagger
 from transforms.engines import plan
 from transforms.engines.conditions import holds
 from transforms.engines.free_text import Finding, Inspector
@@ -48,7 +49,7 @@ class LocalEngine:
         if self.inspector is not None:
             return self.inspector
         template = inspect_template(self.contract.inspect, f"{self.contract.folder}/inspect.json")
-        return inspector.Inspector.from_config(template.inspect_config)
+        return inspector.Inspector.from_config(template.inspect_config, Tagger() if self.contract.tagger else None)
 
 
 class Local:

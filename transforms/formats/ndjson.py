@@ -25,11 +25,11 @@ def parse(block: Block, max_row_bytes: int) -> Iterator[Rows]:
     for first in range(0, len(lines), CHUNK):
         own = slice(first, first + CHUNK)
         begin = starts[first]
-        keys = _keys(text[begin:ends[own][-1]], ends[own] - begin)
-        yield _chunk(lines[own], (starts[own] + block.start).tolist(), keys, max_row_bytes)
+        keys = key_counts(text[begin:ends[own][-1]], ends[own] - begin)
+        yield objects(lines[own], (starts[own] + block.start).tolist(), keys, max_row_bytes)
 
 
-def _keys(text: "np.typing.NDArray[np.uint8]", ends: "np.typing.NDArray[np.int64]") -> list[int]:
+def key_counts(text: "np.typing.NDArray[np.uint8]", ends: "np.typing.NDArray[np.int64]") -> list[int]:
     """For each line of a text that ends at these places how often `":` stands in it, or -1 where any colon stands behind white space.
 
     Every key is followed by its colon, so as many `":` as keys means that no key stands twice; white space between the
@@ -43,7 +43,8 @@ def _keys(text: "np.typing.NDArray[np.uint8]", ends: "np.typing.NDArray[np.int64
     return counts.tolist()  # type: ignore[no-any-return]
 
 
-def _chunk(lines: list[bytes], starts: list[int], keys: list[int], limit: int) -> Rows:
+def objects(lines: list[bytes], starts: list[int], keys: list[int], limit: int) -> Rows:
+    """Texts as rows. starts: their offsets; keys: see key_counts; limit: bytes of one."""
     rows: list[dict[str, Any]] = []
     at: list[int] = []
     refused: list[tuple[Reason, str | None, int, bytes]] = []

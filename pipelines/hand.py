@@ -1,0 +1,147 @@
+"""What a graph that is kept for many runs takes from its process: the run in hand, and where its outcome is laid down.
+
+A graph is translated once, and its parts are pickled into it; a Hand is a name that survives this, so that the parts find
+the run in hand again. It works where the graph runs in the process that made it: on one machine.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.typehints.decorators import no_annotations
+
+from schemas.contract import Contract
+from transforms.batch import ORIGIN, keep
+from transforms.deduplicate import Marks, marks_of
+from transforms.fates import READ, REPEATED
+from transforms.formats.block import Block
+from transforms.ledger import Tally, count
+from transforms.seen import Failed, Seen
+
+
+@dataclass
+class Run:
+    """A run in hand. watermark: as it stood when it began, microseconds since 1970; outcome: what the graph laid down; failing:
+    the origins of the rows that it refused."""
+
+    id: str
+    block: Block
+    watermark: int | None
+    seen: Seen
+    failed: Failed
+    outcome: list[Any] = field(default_factory=list)
+    failing: list[str] = field(default_factory=list)
+
+
+_RUNS: dict[str, Run] = {}
+
+
+@dataclass(frozen=True)
+class Hand:
+    """Names the run in hand of this process. Its methods can be pickled and passed to the parts of a graph."""
+
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def take(self, run: Run) -> None:
+        _RUNS[self.name] = run
+
+    def empty(self) -> None:
+        _RUNS.pop(self.name, None)
+
+    def run(self) -> Run:
+        return _RUNS[self.name]
+
+    def id(self) -> str:
+        return self.run().id
+
+    def watermark(self) -> int | None:
+        return self.run().watermark
+
+    def copies(self, rows: Marks) -> Marks | None:
+        return self.run().seen.copies(rows)
+
+
+class ReadHand(beam.PTransform):
+    """The messages of the run in hand, as one Block; output `tally` as ReadFiles has it."""
+
+    def __init__(self, hand: Hand) -> None:
+        super().__init__()
+        self.hand = hand
+
+    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
+    def expand(self, begin: beam.pvalue.PBegin) -> beam.pvalue.DoOutputsTuple:
+        once = begin | "Once" >> beam.Impulse()
+        return once | "Take" >> beam.ParDo(_TakeFn(self.hand)).with_outputs("refused", "tally", main="blocks")
+
+
+class _TakeFn(beam.DoFn):
+    def __init__(self, hand: Hand) -> None:
+        self.hand = hand
+
+    def process(self, _: bytes) -> Iterator[Block | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["tally"], Tally]]:
+        block = self.hand.run().block
+        count(READ, block.rows)
+        yield TaggedOutput("tally", Tally(READ, "", block.rows))
+        if block.rows:
+            yield block
+
+
+class NotAgain(beam.PTransform):
+    """REFUSED batches without the messages that are in the failures already: these came again, and are repeats. Output `tally`."""
+
+    def __init__(self, hand: Hand) -> None:
+        super().__init__()
+        self.hand = hand
+
+    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
+    def expand(self, refused: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
+        return refused | "Look" >> beam.ParDo(_NotAgainFn(self.hand)).with_outputs("tally", main="refused")
+
+
+class _NotAgainFn(beam.DoFn):
+    def __init__(self, hand: Hand) -> None:
+        self.hand = hand
+
+    def process(self, refused: pa.RecordBatch) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["tally"], Tally]]:
+        again = [i for i, there in enumerate(self.hand.run().failed.among(refused[ORIGIN].to_pylist())) if there]
+        if again:
+            yield TaggedOutput("tally", Tally(REPEATED, "", len(again)))
+        first = keep(refused, again)
+        if first.num_rows:
+            self.hand.run().failing += first[ORIGIN].to_pylist()
+            yield first
+
+
+class Kept(beam.PTransform):
+    """Batches as stored to their Marks: what was seen, once the run is committed."""
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__()
+        self.contract = contract
+
+    def expand(self, stored: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Marks]:
+        return stored | "Marks" >> beam.Map(marks_of, self.contract).with_output_types(Marks)
+
+
+class LayDown(beam.PTransform):
+    """Whatever comes is laid down in the run's outcome, for the process to commit. Nothing is gathered first: a stage less."""
+
+    def __init__(self, hand: Hand) -> None:
+        super().__init__()
+        self.hand = hand
+
+    @no_annotations  # Beam cannot read those of several collections
+    def expand(self, outcome: tuple[beam.PCollection[Any], ...]) -> list[beam.PCollection[None]]:
+        return [part | f"Lay{i}" >> beam.ParDo(_LayDownFn(self.hand)).with_output_types(type(None)) for i, part in enumerate(outcome)]
+
+
+class _LayDownFn(beam.DoFn):
+    def __init__(self, hand: Hand) -> None:
+        self.hand = hand
+
+    def process(self, element: Any) -> None:
+        self.hand.run().outcome.append(element)

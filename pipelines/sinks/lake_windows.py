@@ -1,0 +1,68 @@
+"""The windows table of a lake: what its windows are read off, and how rows of it go and come, in the transaction that is open."""
+
+from collections.abc import Callable, Iterator
+from datetime import date
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.arrow import arrow_schema, window_columns
+from schemas.contract import Contract
+from transforms.batch import ID_HASH, WATERMARK
+from transforms.panes import Changes
+
+_ROWS = 1 << 17
+
+
+def measured(connection: "duckdb.DuckDBPyConnection", contract: Contract, since: int | None = None,
+             days: tuple[date, date] | None = None) -> Iterator[pa.RecordBatch]:
+    """The columns of the stored events that windows are made of: of event times from `since` (microseconds) on, or of the days
+    from the first to the last, both included; all where both are None."""
+    assert contract.windows is not None
+    names = dict.fromkeys([contract.time, ID_HASH, WATERMARK, *contract.windows.key, *(m.field for m in contract.windows.measures if m.field)])
+    where, values = "", []
+    if since is not None:
+        where, values = f'WHERE d >= make_timestamp(?)::DATE AND epoch_us("{contract.time}") >= ?', [since, since]  # the day prunes partitions
+    elif days is not None:
+        where, values = "WHERE d BETWEEN ? AND ?", list(days)
+    columns = ", ".join(f'"{name}"' for name in names)
+    yield from connection.cursor().execute(f"SELECT {columns} FROM lake.events {where}", values).to_arrow_reader(_ROWS)
+
+
+def change(connection: "duckdb.DuckDBPyConnection", changes: Changes) -> None:
+    """Deletes the rows that go, then inserts those that come, which have all the table's columns."""
+    if changes.gone.num_rows:
+        connection.register("gone", pa.table(changes.gone))
+        connection.execute("""DELETE FROM lake.windows AS there USING gone WHERE there.key IS NOT DISTINCT FROM gone.key
+                              AND there.window_start = gone.window_start""")
+        connection.unregister("gone")
+    if changes.rows.num_rows:
+        connection.register("come", pa.table(changes.rows))
+        connection.execute("INSERT INTO lake.windows BY NAME SELECT * FROM come")
+        connection.unregister("come")
+
+
+def written(connection: "duckdb.DuckDBPyConnection", since: int | None) -> pa.RecordBatch:
+    """key, window_start, window_end and pane of the windows that end after this time; of all where it is None."""
+    where, values = ("", []) if since is None else ("WHERE epoch_us(window_end) > ?", [since])
+    return _batch(connection.execute(f"SELECT key, window_start, window_end, pane FROM lake.windows {where}", values).to_arrow_table())
+
+
+def completed(rows: pa.RecordBatch, contract: Contract, scores: Callable[[pa.RecordBatch], pa.Array] | None, run: str | None) -> pa.RecordBatch:
+    """Window rows (transforms.window.window_schema) with all the columns of the table, scored where there is a model."""
+    schema = arrow_schema(window_columns(contract))
+    model = contract.windows.model if contract.windows else None
+    prediction = scores(rows) if scores and rows.num_rows else pa.nulls(rows.num_rows, pa.float32())
+    over = pc.greater(prediction, pa.scalar(model.threshold if model else 1.0, pa.float32()))
+    told = {"prediction": prediction, "label": over, "d": rows["window_start"].cast(pa.date32())}
+    lineage = {"model_name": model and model.name, "model_version": model and model.version, "model_digest": model and model.sha256,
+               "contract_version": contract.version, "run": run}
+    told |= {name: pa.array([value], pa.string()).take(pa.array(np.zeros(rows.num_rows, np.int32))) for name, value in lineage.items()}
+    return pa.RecordBatch.from_arrays([told[f.name] if f.name in told else rows[f.name] for f in schema], schema=schema)
+
+
+def _batch(table: pa.Table) -> pa.RecordBatch:
+    batches = table.combine_chunks().to_batches()
+    return batches[0] if batches else pa.RecordBatch.from_pylist([], table.schema)

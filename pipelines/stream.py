@@ -1,0 +1,228 @@
+"""The stream job on one machine: bounded runs, repeated. Pull what is there, run the graph, commit, acknowledge.
+
+Nothing but the tables is state. A run is one transaction (events, failures, windows, ledger row with run number and
+watermark), and only then are its messages acknowledged, and only then is it added to what was seen: a kill at any moment
+loses nothing, stores nothing twice, and leaves every window right.
+"""
+
+import copy
+import gc
+import logging
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from datetime import datetime, timezone
+
+import pyarrow as pa
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipelines import graph
+from pipelines.hand import Hand, Kept, LayDown, NotAgain, ReadHand, Run
+from pipelines.kept_graph import KeptGraph
+from pipelines.keyfolder import open_keys
+from pipelines.options import StreamOptions
+from pipelines.progress import Watch
+from pipelines.sinks.lake_files import Written
+from pipelines.sinks.lake_stream import Finished, Moved, StreamLake, moment
+from pipelines.sources.pubsub import Gone, Received, Subscription, subscriber
+from pipelines.starting import Faults, beam_options, engine_of, lineage_of
+from pipelines.stopping import stopping
+from pipelines.stream_windows import StreamWindows
+from pipelines.trace import frames
+from pipelines.watermark import Watermark
+from schemas.contract import Contract, load
+from transforms.decode import Decode
+from transforms.deduplicate import Marks, Sift
+from transforms.deidentify import EngineConfig
+from transforms.formats.block import Block
+from transforms.formats.messages import front
+from transforms.keys import Keys
+from transforms.lateness import Partials
+from transforms.ledger import LedgerRow, Tally
+from transforms.onnx import OnnxHandler
+from transforms.seen import Failed, Seen
+
+TRIES = 3  # of a run that fails, before the job ends
+PAUSE = 2.0  # seconds after the first of them, doubled after each
+
+
+def run(options: StreamOptions, beam_arguments: list[str]) -> int:
+    """Runs the job until it is told to end; exit code 0 where all that was taken is done and balanced, 1 where it failed.
+
+    Raises Misconfigured, with every fault, where it cannot run.
+    """
+    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
+    faults = Faults()
+    given = faults.of(lambda: beam_options(options.runner, beam_arguments))
+    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
+    keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
+    engine = faults.of(lambda: engine_of(options, contract, keys)) if contract and keys else None
+    if engine:
+        faults.found += engine.faults()
+    if contract and contract.model:
+        model = contract.model
+        faults.of(lambda: OnnxHandler(model).load_model())
+    client = faults.of(lambda: subscriber(options.pubsub_endpoint))
+    subscription = Subscription(client, options.subscription, options.max_messages) if client else None
+    if subscription:
+        faults.of(subscription.check)
+    faults.stop()
+    assert contract and keys and given and engine and subscription
+    started = datetime.now(timezone.utc)
+    name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    holder = f"the stream {name} of {options.subscription} (process {os.getpid()} on {socket.gethostname()})"
+    with StreamLake(options.output, contract, name, holder) as lake:
+        stream = Stream(options, contract, keys, engine, given, lake, subscription, started)
+        return stream.go()
+
+
+class Stream:
+    """One process of the job."""
+
+    def __init__(self, options: StreamOptions, contract: Contract, keys: Keys, engine: EngineConfig, given: PipelineOptions,
+                 lake: StreamLake, subscription: Subscription, started: datetime) -> None:
+        self.options, self.contract, self.lake, self.subscription, self.started = options, contract, lake, subscription, started
+        self.hand = Hand()
+        hand = self.hand
+        parts = graph.Parts(
+            contract=contract, read=ReadHand(hand),
+            decode=Decode(contract, keys, front=front(contract, options.id_attribute, options.time_attribute)),
+            deduplicate=Sift(contract, hand.copies, hand.watermark), engine=engine,
+            handler=OnnxHandler(contract.model) if contract.model else None, public_pem=keys.public_pem(), run=hand.id,
+            events=lake.write_events(hand.id), failures=lake.write_failures(hand.id), again=NotAgain(hand), notes=Kept(contract),
+            window=Partials(contract) if contract.windows else None, outcome=LayDown(hand))
+        self.graph = KeptGraph(lambda pipeline: graph.build(pipeline, parts), given)
+        self.engine = lineage_of(options.engine, engine)
+        self.stop = threading.Event()
+        self.total: Counter[str] = Counter()
+        self.reasons: Counter[str] = Counter()
+        self.balanced = True
+        self.print_of_rows = 0
+        self.watermark = Watermark(contract.disorder, subscription.deadline, time.monotonic())
+        self._restore()
+
+    def go(self) -> int:
+        """Until told to end: by a signal, by --for, by --until_idle, or by what cannot be mended."""
+        gc.collect()
+        gc.freeze()  # what was imported lives as long as the process
+        problem = None
+        try:
+            with stopping() as self.stop, Watch():
+                self._runs()
+        except Gone as gone:
+            problem = str(gone)
+        except Exception as error:  # whatever it is, its text may hold a row: say where, not what
+            problem = frames(error)
+        finally:
+            self.subscription.give_back()
+            self.subscription.close()
+        row = self._sum()
+        print(row.sentence())
+        print(f"tables: {self.options.output}")
+        if problem:
+            print(f"penstock stream ended: {problem}; what was not acknowledged comes again", file=sys.stderr)
+        if self.options.json:
+            print(row.to_json())
+        return 0 if problem is None and self.balanced and row.balanced else 1
+
+    def _runs(self) -> None:
+        ends = time.monotonic() + self.options.for_.total_seconds() if self.options.for_ else None
+        self.subscription.start()
+        while not self.stop.is_set():
+            now = time.monotonic()
+            if ends is not None and now >= ends:
+                return
+            received = self.subscription.take(self.options.wait.total_seconds(), self.stop, timeout=1.0 if ends is None else min(1.0, ends - now))
+            if received or self._moved():
+                self._try(received)
+            if not received and self._idle():
+                return
+            self.lake.keep_up(idle=not received)
+
+    def _idle(self) -> bool:
+        """Whether --until_idle is over: nothing came for so long, and the watermark is where it will stay."""
+        for_long = self.options.until_idle and self.subscription.idle() >= self.options.until_idle.total_seconds()
+        return bool(for_long) and not self.watermark.held(True, time.monotonic())
+
+    def _moved(self) -> bool:
+        """Whether the watermark moves though nothing came: windows may close."""
+        return self.windows is not None and copy.copy(self.watermark).advance(self.subscription.drained, time.monotonic()) != self.watermark.value
+
+    def _try(self, received: list[Received]) -> None:
+        """One run; again where it failed, or where somebody else wrote to the tables meanwhile."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                self._once(received)
+                return
+            except Moved:
+                self._restore()
+            except Exception as error:
+                if attempt == TRIES or self.stop.is_set():
+                    raise
+                print(f"penstock stream: a run failed and is tried again: {frames(error)}", file=sys.stderr)
+                self.stop.wait(PAUSE * 2 ** (attempt - 1))
+        self._once(received)
+
+    def _once(self, received: list[Received]) -> None:
+        number = self.number + 1
+        messages = tuple(message for _, message in received)
+        run = Run(f"{self.lake.name}-{number:08d}", Block(self.options.subscription, "messages", number, 0, len(messages), b"", messages=messages),
+                  self.watermark.value, self.seen, self.failed)
+        started = datetime.now(timezone.utc)
+        if messages:
+            self.hand.take(run)
+            try:
+                self.graph.run()
+            finally:
+                self.hand.empty()
+        marks = [o for o in run.outcome if isinstance(o, Marks)]
+        watermark = copy.copy(self.watermark)
+        watermark.stored(max((int(m.times.max()) for m in marks), default=None), time.monotonic())
+        watermark.advance(self.subscription.drained or len(received) < self.options.max_messages, time.monotonic())
+        try:
+            changes = self.windows and self.windows.changes([o for o in run.outcome if isinstance(o, pa.RecordBatch)], watermark.value, run.id)
+            if not messages and not (changes and (changes.rows.num_rows or changes.gone.num_rows)):
+                return
+            row = self.lake.commit(Finished(
+                run.id, number, started, [o for o in run.outcome if isinstance(o, Written)], [o for o in run.outcome if isinstance(o, Tally)],
+                watermark.value, watermark.greatest, self.engine, changes))
+        except BaseException:
+            if self.windows:
+                self.windows.drop()
+            raise
+        if self.windows:
+            self.windows.settle()
+        self.number, self.watermark = number, watermark
+        for kept in marks:
+            self.seen.add(kept)
+        self.failed.add(run.failing)
+        if watermark.greatest is not None:
+            self.seen.forget(watermark.greatest)
+        self.subscription.acknowledge([ack_id for ack_id, _ in received])
+        self._count(row)
+
+    def _restore(self) -> None:
+        """What the tables say: run number, watermark, what was seen, what failed."""
+        state = self.lake.state()
+        self.number = state.number
+        self.watermark.restore(state.watermark, state.greatest)
+        self.seen = Seen(self.lake.marks, self.lake.days(), self.contract.horizon)
+        self.failed = Failed(self.lake.failed(self.options.subscription))
+        self.windows = StreamWindows(self.contract, self.lake, state) if self.contract.windows else None
+
+    def _count(self, row: LedgerRow) -> None:
+        self.total.update({fate: getattr(row, fate) for fate in ("read", "stored", "repeated", "refused", "late")})
+        self.reasons.update(row.reasons)
+        self.balanced &= row.balanced
+        self.print_of_rows += int(row.fingerprint, 16)
+
+    def _sum(self) -> LedgerRow:
+        """The books of this process: the sum of its runs."""
+        fates = {fate: self.total[fate] for fate in ("read", "stored", "repeated", "refused", "late")}
+        return LedgerRow(run=self.lake.name, job="stream", contract=f"{self.contract.name} {self.contract.version}", **fates,
+                         reasons=dict(self.reasons), fingerprint=f"{self.print_of_rows % (1 << 128):032x}", started=self.started, ended=datetime.now(timezone.utc),
+                         engine=self.engine, number=self.number, watermark=moment(self.watermark.value), greatest=moment(self.watermark.greatest))

@@ -1,0 +1,101 @@
+"""What a stream has stored, in memory: digests of id and content and the event time, 24 bytes a row, day by day.
+
+A day is read from the tables when a row first needs it, and forgotten when the stream is far past it, so memory is
+bounded by the horizon while the answers are not: a copy that comes later than that finds its day read again.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from datetime import date, timedelta
+
+import numpy as np
+
+from transforms.deduplicate import Marks
+
+_EPOCH = date(1970, 1, 1)
+_DAY = 86_400_000_000  # microseconds
+
+
+class Seen:
+    """The rows stored so far. Not for several threads.
+
+    load: answers the marks of the rows stored on a day; days: those on which any are; horizon: the contract's.
+    """
+
+    def __init__(self, load: Callable[[date], Marks], days: Iterable[date], horizon: timedelta) -> None:
+        self.load, self.horizon = load, horizon
+        self._on_disk = {(day - _EPOCH).days for day in days}
+        self._days: dict[int, list[Marks]] = {}  # sorted by id each; sizes at least halve along a list
+
+    def copies(self, rows: Marks) -> Marks | None:
+        """The marks of stored rows with the ids of these, sorted by id; None where there are none."""
+        if not len(rows.ids):
+            return None
+        reach = -(-self.horizon // timedelta(days=1))
+        first, last = int(rows.times.min()) // _DAY - reach, int(rows.times.max()) // _DAY + reach
+        wanted = np.unique(rows.ids)
+        found = []
+        for day in sorted(d for d in self._on_disk | self._days.keys() if first <= d <= last):
+            for marks in self._chunks(day):
+                low, high = np.searchsorted(marks.ids, wanted, "left"), np.searchsorted(marks.ids, wanted, "right")
+                if (high > low).any():
+                    at = np.concatenate([np.arange(a, b) for a, b in zip(low, high) if b > a])
+                    found.append(Marks(*(column[at] for column in marks)))
+        return _sorted(found) if found else None
+
+    def add(self, rows: Marks) -> None:
+        """Adds rows that are stored: call it when they are committed, not before."""
+        days = rows.times // _DAY
+        for day in np.unique(days).tolist():
+            chunks = self._chunks(day)
+            chunks.append(_sorted([Marks(*(column[days == day] for column in rows))]))
+            while len(chunks) > 1 and len(chunks[-2].ids) < 2 * len(chunks[-1].ids):
+                chunks[-2:] = [_sorted(chunks[-2:])]
+
+    def forget(self, greatest: int) -> None:
+        """Forgets the days that a row near this time (microseconds) cannot need; they are read again where one does."""
+        reach = 2 + 2 * (-(-self.horizon // timedelta(days=1)))
+        for day in [d for d in self._days if d < greatest // _DAY - reach]:
+            self._on_disk.add(day)
+            del self._days[day]
+
+    def rows(self) -> int:
+        """How many are in memory."""
+        return sum(len(marks.ids) for chunks in self._days.values() for marks in chunks)
+
+    def _chunks(self, day: int) -> list[Marks]:
+        if day not in self._days:
+            self._days[day] = [self.load(_EPOCH + timedelta(days=day))] if day in self._on_disk else []
+        return self._days[day]
+
+
+def _sorted(parts: list[Marks]) -> Marks:
+    columns = [np.concatenate(column) for column in zip(*parts)]
+    order = np.argsort(columns[0], kind="stable")
+    return Marks(*(column[order] for column in columns))
+
+
+class Failed:
+    """Which messages are in the failures already, by a digest of their origin, 8 bytes each: one that comes again is a repeat."""
+
+    def __init__(self, origins: Iterable[str]) -> None:
+        self._kept = np.sort(_digests(origins))
+        self._new: set[int] = set()
+
+    def among(self, origins: list[str]) -> list[bool]:
+        """For each origin whether it is in the failures."""
+        digests = _digests(origins)
+        at = np.searchsorted(self._kept, digests)
+        kept = (self._kept[np.minimum(at, len(self._kept) - 1)] == digests) if len(self._kept) else np.zeros(len(digests), bool)
+        return [bool(there) or digest in self._new for there, digest in zip(kept, digests.tolist())]
+
+    def add(self, origins: Iterable[str]) -> None:
+        """Adds messages whose failures are committed."""
+        self._new.update(_digests(origins).tolist())
+        if len(self._new) > 50_000:
+            self._kept, self._new = np.union1d(self._kept, np.fromiter(self._new, np.int64, len(self._new))), set()
+
+
+def _digests(origins: Iterable[str]) -> "np.typing.NDArray[np.int64]":
+    text = b"".join(hashlib.blake2b(origin.encode(), digest_size=8).digest() for origin in origins)
+    return np.frombuffer(text, np.int64)
