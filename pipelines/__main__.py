@@ -27,6 +27,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "batch": Command(options.BatchOptions, "pipelines.batch", "Files to tables: reads, deduplicates, de-identifies, scores and stores.", True),
     "stream": Command(options.StreamOptions, "pipelines.stream", "Pub/Sub to tables, for as long as it runs: nothing lost, nothing stored twice.", True),
+    "windows": Command(options.WindowsOptions, "pipelines.windows", "Rebuilds the windows table from the stored events, as if no more were to come."),
     "generate": Command(options.GenerateOptions, "pipelines.tools.generate", "Writes events of a shipped contract, and the books that must come out."),
     "publish": Command(options.PublishOptions, "pipelines.tools.publish", "Publishes events of a shipped contract to Pub/Sub: late, out of order, repeated."),
     "query": Command(options.QueryOptions, "pipelines.tools.query", "Asks the tables in SQL."),

@@ -59,6 +59,17 @@ class StreamOptions:
 
 
 @dataclass(frozen=True)
+class WindowsOptions:
+    """penstock windows"""
+
+    contract: str = required(CONTRACT, metavar="NAME|DIR")
+    output: str = required("The tables: the --output of a job.", metavar="DIR")
+    partition: Days = option((), "Days (UTC) whose windows are rebuilt; without it, all.", metavar="DAY,...")
+    allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys")
+    json: bool = option(False, "Print what was done as JSON, as the last line.", group="Output")
+
+
+@dataclass(frozen=True)
 class GenerateOptions:
     """penstock generate"""
 

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timezone
 
 import pyarrow as pa
@@ -26,6 +27,7 @@ from pipelines.kept_graph import KeptGraph
 from pipelines.keyfolder import open_keys
 from pipelines.options import StreamOptions
 from pipelines.progress import Watch
+from pipelines.sinks.lake_commit import ignore
 from pipelines.sinks.lake_files import Written
 from pipelines.sinks.lake_stream import Finished, Moved, StreamLake, moment
 from pipelines.sources.pubsub import Gone, Received, Subscription, subscriber
@@ -50,10 +52,10 @@ TRIES = 3  # of a run that fails, before the job ends
 PAUSE = 2.0  # seconds after the first of them, doubled after each
 
 
-def run(options: StreamOptions, beam_arguments: list[str]) -> int:
+def run(options: StreamOptions, beam_arguments: list[str], job: "Callable[..., Stream] | None" = None) -> int:
     """Runs the job until it is told to end; exit code 0 where all that was taken is done and balanced, 1 where it failed.
 
-    Raises Misconfigured, with every fault, where it cannot run.
+    job: makes the Stream, for tests that kill it at its steps. Raises Misconfigured, with every fault, where it cannot run.
     """
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     faults = Faults()
@@ -76,7 +78,7 @@ def run(options: StreamOptions, beam_arguments: list[str]) -> int:
     name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     holder = f"the stream {name} of {options.subscription} (process {os.getpid()} on {socket.gethostname()})"
     with StreamLake(options.output, contract, name, holder) as lake:
-        stream = Stream(options, contract, keys, engine, given, lake, subscription, started)
+        stream = (job or Stream)(options, contract, keys, engine, given, lake, subscription, started)
         return stream.go()
 
 
@@ -84,8 +86,9 @@ class Stream:
     """One process of the job."""
 
     def __init__(self, options: StreamOptions, contract: Contract, keys: Keys, engine: EngineConfig, given: PipelineOptions,
-                 lake: StreamLake, subscription: Subscription, started: datetime) -> None:
-        self.options, self.contract, self.lake, self.subscription, self.started = options, contract, lake, subscription, started
+                 lake: StreamLake, subscription: Subscription, started: datetime, at: Callable[[str], None] = ignore) -> None:
+        """at: told each step of a run."""
+        self.options, self.contract, self.lake, self.subscription, self.started, self.at = options, contract, lake, subscription, started, at
         self.hand = Hand()
         hand = self.hand
         parts = graph.Parts(
@@ -174,11 +177,13 @@ class Stream:
                   self.watermark.value, self.seen, self.failed)
         started = datetime.now(timezone.utc)
         if messages:
+            self.at("taken")
             self.hand.take(run)
             try:
                 self.graph.run()
             finally:
                 self.hand.empty()
+            self.at("graph done")
         marks = [o for o in run.outcome if isinstance(o, Marks)]
         watermark = copy.copy(self.watermark)
         watermark.stored(max((int(m.times.max()) for m in marks), default=None), time.monotonic())
@@ -202,7 +207,9 @@ class Stream:
         self.failed.add(run.failing)
         if watermark.greatest is not None:
             self.seen.forget(watermark.greatest)
+        self.at("settled")
         self.subscription.acknowledge([ack_id for ack_id, _ in received])
+        self.at("acknowledged")
         self._count(row)
 
     def _restore(self) -> None:
@@ -224,5 +231,6 @@ class Stream:
         """The books of this process: the sum of its runs."""
         fates = {fate: self.total[fate] for fate in ("read", "stored", "repeated", "refused", "late")}
         return LedgerRow(run=self.lake.name, job="stream", contract=f"{self.contract.name} {self.contract.version}", **fates,
-                         reasons=dict(self.reasons), fingerprint=f"{self.print_of_rows % (1 << 128):032x}", started=self.started, ended=datetime.now(timezone.utc),
-                         engine=self.engine, number=self.number, watermark=moment(self.watermark.value), greatest=moment(self.watermark.greatest))
+                         reasons=dict(self.reasons), fingerprint=f"{self.print_of_rows % (1 << 128):032x}",
+                         started=self.started, ended=datetime.now(timezone.utc), engine=self.engine, number=self.number,
+                         watermark=moment(self.watermark.value), greatest=moment(self.watermark.greatest))

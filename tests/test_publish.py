@@ -123,7 +123,7 @@ def test_create_makes_what_is_missing_and_leaves_what_is_there(broker, tmp_path)
              f"--truth={tmp_path}/t.json", f"--pubsub_endpoint={broker.host}"]
     assert main(asked) == 0 and main(asked) == 0
     assert len(arrived(client, 10)) == 10
-    assert client.subscriber.get_subscription(subscription=client.subscription).ack_deadline_seconds == 60
+    assert client.subscriber.get_subscription(subscription=client.subscription).ack_deadline_seconds == 10
 
 
 def test_a_subscription_to_another_topic_is_not_taken(broker, tmp_path, capsys):

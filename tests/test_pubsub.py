@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from pipelines.sources.ahead import Ahead
 from pipelines.sources.outage import Outage
 from pipelines.sources.pubsub import Gone, Received, Subscription, subscriber
 from pipelines.sources.pubsub_calls import parts
@@ -20,6 +21,7 @@ from schemas.errors import Misconfigured
 from tests.pubsub_clients import Client, Clock
 from tests.pubsub_faults import Fault, Faults
 from tests.pubsub_server import Broker
+from transforms.formats.messages import Message
 
 TOPIC, NAME = "projects/test-project/topics/events", "projects/test-project/subscriptions/events"
 FOREVER = float("inf")
@@ -137,7 +139,7 @@ def test_a_run_starts_when_enough_is_there(local: Broker, clock: Clock) -> None:
 def test_a_run_starts_when_the_oldest_has_waited(local: Broker, clock: Clock) -> None:
     with opened(local.host, clock, most=20) as subscription:
         local.publish(TOPIC, [b"a"] * 3)
-        until(lambda: subscription._count == 3)
+        until(lambda: subscription._hand.count == 3)
         assert subscription.take(1.0, STOP, timeout=0) == []
         clock.time += 0.9
         assert subscription.take(1.0, STOP, timeout=0) == []
@@ -151,14 +153,14 @@ def test_a_stop_is_seen_while_nothing_comes(local: Broker, clock: Clock) -> None
     with opened(local.host, clock) as subscription:
         assert subscription.take(FOREVER, stop) == []
         local.publish(TOPIC, [b"a"])
-        until(lambda: subscription._count == 1)
+        until(lambda: subscription._hand.count == 1)
         assert subscription.take(0.0, stop) == []
 
 
 def test_the_hand_is_bounded_by_messages(local: Broker, clock: Clock) -> None:
     local.publish(TOPIC, [b"%d" % n for n in range(300)])
     with opened(local.host, clock, most=20) as subscription:
-        until(lambda: subscription._count == 40 and subscription._asked == 0)
+        until(lambda: subscription._hand.count == 40 and subscription._asked == 0)
         asked = local.faults.asked["Pull"]  # type: ignore[attr-defined]
         taken: list[Received] = []
         while len(taken) < 300:
@@ -193,7 +195,7 @@ def test_leases_are_extended_until_messages_are_acknowledged(local: Broker, cloc
     faults: Any = local.faults
     with opened(local.host, clock, most=20) as subscription:
         taken = subscription.take(FOREVER, STOP)
-        until(lambda: subscription._count == 20)
+        until(lambda: subscription._hand.count == 20)
         assert faults.asked["ModifyAckDeadline"] == 0
         for turn in range(1, 8):  # 42 s: four deadlines
             clock.time += 6
@@ -252,6 +254,18 @@ def test_acknowledgements_go_in_requests_that_the_service_takes(local: Broker, c
         taken = subscription.take(FOREVER, STOP)
         assert len(taken) == 6000 and subscription.acknowledge(_ids(taken)) == 0
         assert local.counts(NAME).acknowledged == 6000 and local.faults.asked["Acknowledge"] == 3  # type: ignore[attr-defined]
+
+
+def test_ahead() -> None:
+    ahead = Ahead()
+    received = [Received(str(n), Message(b"", "", n, {})) for n in range(10)]
+    assert ahead.oldest is None and ahead.take(5) == []
+    ahead.put(1.0, received[:4], 400)
+    ahead.put(2.0, received[4:], 60)
+    assert (ahead.count, ahead.bytes, ahead.oldest) == (10, 460, 1.0)
+    assert ahead.take(3) == received[:3] and (ahead.count, ahead.bytes, ahead.oldest) == (7, 160, 1.0)
+    assert ahead.take(4) == received[3:7] and (ahead.count, ahead.bytes, ahead.oldest) == (3, 30, 2.0)
+    assert ahead.take(4) == received[7:] and (ahead.count, ahead.bytes, ahead.oldest) == (0, 0, None)
 
 
 @pytest.mark.parametrize(("sizes", "found"), [
@@ -334,7 +348,7 @@ def test_idle_says_since_when_nothing_came(local: Broker, clock: Clock) -> None:
         clock.time += 5
         assert subscription.idle() == 6
         local.publish(TOPIC, [b"a"])
-        until(lambda: subscription._count)
+        until(lambda: subscription._hand.count)
         assert not subscription.drained and subscription.idle() == 0
         (taken,) = _take(subscription, 1)
         assert not subscription.drained and subscription.idle() == 0  # there may be more

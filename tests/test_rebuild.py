@@ -68,7 +68,7 @@ def events(chance, day, most):
     return rows
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.integers(0, 10 ** 6), st.sampled_from(KINDS), st.sampled_from([2, 8, 20]))
 def test_any_days_in_any_order(seed, windowing, most):
     chance = random.Random(seed)

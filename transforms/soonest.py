@@ -4,6 +4,7 @@ import heapq
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
+_SPARE = 64  # entries of keys that are gone, before they are taken out
 
 
 class Soonest(Generic[K]):
@@ -25,6 +26,10 @@ class Soonest(Generic[K]):
     def drop(self, key: K) -> None:
         """Forgets the key."""
         self.numbers.pop(key, None)
+        if len(self._heap) > 2 * len(self.numbers) + _SPARE:
+            self._heap = [entry for entry in self._heap if entry[2] in self.numbers and self._queued[entry[2]] == entry[0]]
+            self._queued = {key: number for number, _, key in self._heap}
+            heapq.heapify(self._heap)
 
     def upto(self, limit: int) -> list[K]:
         """The keys whose number is at most the limit; they stay."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 import duckdb
 
@@ -22,6 +23,7 @@ from pipelines.sinks.lake_ledger import ledger
 from pipelines.sinks.lake_marks import Stored
 from pipelines.sinks.lake_tables import declare
 from pipelines.sinks.lake_upkeep import keep_up
+from pipelines.sinks.lake_windows import rewindow
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
@@ -31,6 +33,14 @@ from transforms.deduplicate import Marks, Nothing
 from transforms.ledger import LedgerRow
 
 _LOG = logging.getLogger(__name__)
+
+
+class Rewindowed(NamedTuple):
+    """Events of the days, window rows written, and deleted before that."""
+
+    events: int
+    written: int
+    deleted: int
 
 
 class Lake:
@@ -80,7 +90,22 @@ class Lake:
         return Commit(Request(
             str(self.folder), self.run, job, f"{self.contract.name} {self.contract.version}", started,
             tuple(sorted({day.isoformat() for day in partitions})), self.baseline, self.contract.horizon, self.contract.time,
-            fingerprinted(self.columns), engine))
+            fingerprinted(self.columns), engine, self.contract if self.contract.windows else None))
+
+    def rewindow(self, days: Iterable[date]) -> "Rewindowed":
+        """Makes the windows of these days (of all days where there are none) anew from the stored events, in one transaction."""
+        with locked(self.folder):
+            self.connection.begin()
+            try:
+                there = self.connection.execute("SELECT d, count(*) FROM lake.events GROUP BY d").fetchall()
+                old = self.connection.execute("SELECT DISTINCT d FROM lake.windows").fetchall()
+                wanted = set(days) or {day for day, *_ in [*there, *old]}
+                changes = rewindow(self.connection, self.contract, wanted)
+            except BaseException:
+                self.connection.rollback()
+                raise
+            self.connection.commit()
+        return Rewindowed(sum(rows for day, rows in there if day in wanted), changes.rows.num_rows, changes.gone.num_rows)
 
     def lost(self) -> str | None:
         """Why the commit of this run was refused (lost to another run, or out of balance); None where it was not."""

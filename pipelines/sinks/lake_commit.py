@@ -11,7 +11,7 @@ a day which the other wrote into, or stored an id which the other stored within 
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 import apache_beam as beam
@@ -22,6 +22,8 @@ from pipelines.sinks.lake_catalog import locked, quoted, write_connection
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, Written
 from pipelines.sinks.lake_ledger import ledger, record
 from pipelines.sinks.lake_runs import verdict
+from pipelines.sinks.lake_windows import rewindow
+from schemas.contract import Contract
 from transforms.fates import READ, REFUSED, REPEATED
 from transforms.ledger import LedgerRow, Tally, sums
 
@@ -40,7 +42,7 @@ class Unbalanced(Exception):
 class Request:
     """What is to be committed. days: those that the run replaces (ISO), empty where it adds; baseline: the lake's
     snapshot when the run began; columns: those that the fingerprint covers, in order; time: the event time's column;
-    engine: what de-identified, as JSON.
+    engine: what de-identified, as JSON; windowed: the contract, where it has windows.
     """
 
     folder: str
@@ -54,6 +56,7 @@ class Request:
     time: str
     columns: tuple[str, ...]
     engine: str = "{}"
+    windowed: Contract | None = None
 
 
 def utc_now() -> datetime:
@@ -111,6 +114,8 @@ def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: li
         at("deleted")
         add_files(connection, EVENTS_TABLE, events)
         at("added events")
+        if request.windowed is not None and touched:
+            rewindow(connection, request.windowed, [date.fromisoformat(day) for day in touched])
         add_files(connection, FAILURES_TABLE, failures)
         at("added failures")
         stored = _count(connection, touched) - before + deleted

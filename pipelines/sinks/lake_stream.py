@@ -167,6 +167,7 @@ class StreamLake:
             if self._current() != self._snapshot:
                 return  # somebody else was here: the next commit finds out
             self.tidy(idle)
+            self.at("tidied")
             self._snapshot = self._current()
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The windows table of a lake: what its windows are read off, and how rows of it go and come, in the transaction that is open."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import date
 
 import duckdb
@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.window_scores import scorer
 from schemas.arrow import arrow_schema, window_columns
 from schemas.contract import Contract
 from transforms.batch import ID_HASH, WATERMARK
 from transforms.panes import Changes
+from transforms.rebuild import rebuild
 
 _ROWS = 1 << 17
 
@@ -28,7 +30,25 @@ def measured(connection: "duckdb.DuckDBPyConnection", contract: Contract, since:
     elif days is not None:
         where, values = "WHERE d BETWEEN ? AND ?", list(days)
     columns = ", ".join(f'"{name}"' for name in names)
-    yield from connection.cursor().execute(f"SELECT {columns} FROM lake.events {where}", values).to_arrow_reader(_ROWS)
+    yield from connection.execute(f"SELECT {columns} FROM lake.events {where}", values).to_arrow_reader(_ROWS)
+
+
+def rewindow(connection: "duckdb.DuckDBPyConnection", contract: Contract, days: Collection[date]) -> Changes:
+    """Makes the windows right after the events of these days changed, in the transaction that is open; answers what went and came.
+
+    All windows count as closed, and belong to no run: a rerun gives the same rows.
+    """
+    assert contract.windows is not None
+    found = rebuild(lambda first, last: measured(connection, contract, days=(first, last)), days, lambda low, high: _between(connection, low, high),
+                    contract.windows, contract.time)
+    changes = Changes(completed(found.rows, contract, scorer(contract.windows), None), found.gone)
+    change(connection, changes)
+    return changes
+
+
+def _between(connection: "duckdb.DuckDBPyConnection", low: int, high: int) -> pa.RecordBatch:
+    return _batch(connection.execute("""SELECT key, window_start, window_end FROM lake.windows
+                                        WHERE epoch_us(window_end) > ? AND epoch_us(window_start) < ?""", [low, high]).to_arrow_table())
 
 
 def change(connection: "duckdb.DuckDBPyConnection", changes: Changes) -> None:

@@ -8,15 +8,14 @@ import random
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
 
 import grpc
 from google.api_core.exceptions import GoogleAPICallError
 from google.pubsub_v1 import SubscriberClient
 
+from pipelines.sources.ahead import Ahead
 from pipelines.sources.leases import Leases
 from pipelines.sources.outage import Outage
 from pipelines.sources.pubsub_calls import AGAIN, Calls, Received, Seconds, parts
@@ -27,6 +26,7 @@ __all__ = ["Gone", "Received", "Subscription", "subscriber"]
 _MOST_MESSAGES = 1000  # that the service gives in one answer
 _POLL: Seconds = 30.0  # how long a pull waits at the service; messages of one that is given up are lost for an ack deadline
 _CALL: Seconds = 10.0  # how long any other call may take
+_FEW, _GATHER = 50, 0.02  # pulls that bring so few messages follow each other in so many seconds: each costs as much as fifty messages
 _QUIET: Seconds = 1.0  # after so long without a message the service is asked whether there is any
 _SLICE: Seconds = 0.1  # how soon a stop is seen
 _TRIES, _SENDERS = 5, 4  # of acknowledgements
@@ -34,12 +34,6 @@ _TRIES, _SENDERS = 5, 4  # of acknowledgements
 
 class Gone(Exception):
     """The subscription cannot be read any more. The text says what to do."""
-
-
-class _Pulled(NamedTuple):
-    at: Seconds
-    received: list[Received]
-    bytes: int
 
 
 class Subscription:
@@ -56,9 +50,8 @@ class Subscription:
         self._calls, self._outage = Calls(client, name), Outage("Pub/Sub", clock, draw, tell)
         self._clock, self._draw, self._tell = clock, draw, tell
         self._changed, self._ending = threading.Condition(), threading.Event()
-        self._hand: deque[_Pulled] = deque()
-        self._count = self._bytes = self._asked = 0  # in hand, in hand, and asked for by pulls under way
-        self._leases = Leases()
+        self._hand, self._leases = Ahead(), Leases()
+        self._asked = 0  # for how many the pulls that are under way have room
         self._failure: Exception | None = None
         self._quiet_since = self._probed = clock()
         self._empty = False  # so the service has answered since the last message
@@ -85,9 +78,10 @@ class Subscription:
                 if self._failure is not None:
                     raise self._failure
                 now = self._clock()
-                due = self._hand[0].at + wait if self._hand else until
-                if self._hand and (due <= now or self._count >= self.max_messages or self._bytes >= self.max_bytes):
-                    return self._take()
+                due = until if self._hand.oldest is None else self._hand.oldest + wait
+                if self._hand.count and (due <= now or self._hand.count >= self.max_messages or self._hand.bytes >= self.max_bytes):
+                    self._changed.notify_all()  # there is room again
+                    return self._hand.take(self.max_messages)
                 if until <= now:
                     break
                 self._changed.wait(min(due - now, until - now, _SLICE))
@@ -97,13 +91,13 @@ class Subscription:
         """For how long no message has come and the service has not failed; 0 while any is in hand, and as long as the service has
         not answered since that there is none."""
         with self._changed:
-            return self._clock() - self._quiet_since if self._empty and not self._hand else 0.0
+            return self._clock() - self._quiet_since if self._empty and not self._hand.count else 0.0
 
     @property
     def drained(self) -> bool:
         """Nothing is in hand, and the service has answered that there is no more."""
         with self._changed:
-            return self._empty and not self._hand
+            return self._empty and not self._hand.count
 
     def acknowledge(self, ack_ids: Iterable[str]) -> int:
         """How many were not acknowledged, after some tries: they come again, as repeats. No lease of theirs is extended any more."""
@@ -127,8 +121,7 @@ class Subscription:
         for thread in started:
             thread.join()
         with self._changed:
-            self._hand.clear()
-            self._count = self._bytes = 0
+            self._hand = Ahead()
             ack_ids = self._leases.clear()
         self._extend(ack_ids, 0)
 
@@ -137,16 +130,6 @@ class Subscription:
         self.give_back()
         self._senders.shutdown()
         self._calls.close()
-
-    def _take(self) -> list[Received]:
-        taken: list[Received] = []
-        while self._hand and (not taken or len(taken) + len(self._hand[0].received) <= self.max_messages):
-            _, received, size = self._hand.popleft()
-            taken += received
-            self._count -= len(received)
-            self._bytes -= size
-        self._changed.notify_all()
-        return taken
 
     def _guarded(self, loop: Callable[[], None]) -> None:
         try:
@@ -157,21 +140,26 @@ class Subscription:
     def _pull(self) -> None:
         most = min(_MOST_MESSAGES, self.max_messages)
         while self._room_for(most):
+            began = self._clock()
             try:
-                self._ask(most, _POLL)
+                few = self._ask(most, _POLL) < min(_FEW, most)
             finally:
                 with self._changed:
                     self._asked -= most
+            if few:
+                self._ending.wait(max(0.0, _GATHER - (self._clock() - began)))
 
     def _room_for(self, most: int) -> bool:
         """Waits for room in the hand and keeps it; False where pulling ends."""
         with self._changed:
-            while not self._ending.is_set() and (self._count + self._asked + most > 2 * self.max_messages or self._bytes >= self.max_bytes):
+            while not self._ending.is_set() and (
+                    self._hand.count + self._asked + most > 2 * self.max_messages or self._hand.bytes >= self.max_bytes):
                 self._changed.wait()
             self._asked += most
             return not self._ending.is_set()
 
-    def _ask(self, most: int, timeout: Seconds, at_once: bool = False) -> None:
+    def _ask(self, most: int, timeout: Seconds, at_once: bool = False) -> int:
+        """How many messages came."""
         began = self._clock()
         try:
             received, size = self._calls.pull(most, timeout, at_once)
@@ -179,19 +167,18 @@ class Subscription:
             if at_once or error.grpc_status_code is not grpc.StatusCode.DEADLINE_EXCEEDED:  # a pull that waits ends so where nothing came
                 self._met(error)
                 self._ending.wait(self._outage.pause())
-            return
+            return 0
         self._outage.over()
         now = self._clock()
         with self._changed:
             if not received:
                 self._empty = self._quiet_since <= began  # what came meanwhile, more may follow
-                return
+                return 0
             self._quiet_since, self._empty = now, False
-            self._hand.append(_Pulled(now, received, size))
-            self._count += len(received)
-            self._bytes += size
+            self._hand.put(now, received, size)
             self._leases.add((r.ack_id for r in received), now + self.deadline)
             self._changed.notify_all()
+        return len(received)
 
     def _keep(self) -> None:
         """Extends leases when half of them is over; asks whether there are messages where none came for a while."""
@@ -199,7 +186,7 @@ class Subscription:
             now = self._clock()
             with self._changed:
                 due = self._leases.due(now + self.deadline / 2)
-                ask = not self._hand and now - max(self._quiet_since, self._probed) >= _QUIET
+                ask = not self._hand.count and now - max(self._quiet_since, self._probed) >= _QUIET
             self._extend(due, self.deadline)
             if ask:
                 self._probed = now

@@ -28,8 +28,8 @@ TICK = 0.02
 PATIENCE = 60.0
 """Seconds that a request is tried for."""
 ATTEMPT = 20.0
-DEADLINE = 60
-"""Seconds that a subscription made here waits for an acknowledgement."""
+DEADLINE = 10
+"""Seconds that a subscription made here waits for an acknowledgement: the service's least, as `stream` extends leases and holds its first watermark so long."""
 _PASSING = (status.Aborted, status.Cancelled, status.DeadlineExceeded, status.InternalServerError, status.ResourceExhausted,
             status.ServiceUnavailable, status.Unknown)
 _Request, _Message = types.PublishRequest.pb(), types.PubsubMessage.pb()  # proto-plus takes many times as long
