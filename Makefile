@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo test check bench dlp broker fuzz docs model lock clean
+.PHONY: help install dev demo stream test check bench dlp broker fuzz docs model lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ demo: install  ## census events from files to tables, with three questions to th
 	@echo; echo "The ledger:"
 	@$(BIN)/penstock query $(DEMO)/tables "select run, read, stored, repeated, refused, balanced, fingerprint, ended - started as took from runs"
 
+stream: install  ## a Pub/Sub broker, a publisher, the stream job and a live view of its tables; ^C ends them in order
+	@$(BIN)/python -m tests.live build/stream
+
 test: dev  ## every test
 	$(BIN)/python -m pytest
 
@@ -62,8 +65,10 @@ fuzz: dev  ## 100,000 mutated rows and files
 docs: install  ## write the generated parts of README and docs anew
 	$(BIN)/python -m pipelines.tools.docs
 
-model: dev  ## train the census model from the data that is shipped
+model: dev  ## train the shipped models from the data that is shipped
 	$(BIN)/python schemas/census/train.py
+	$(BIN)/python schemas/telemetry/train.py
+	$(BIN)/python schemas/contact_center/train.py
 
 lock: dev  ## lock the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler
 
+from pipelines.sinks.loaded import Loaded
 from schemas.contract import Contract
 from transforms.deidentify import Deidentify, EngineConfig
 from transforms.infer import Infer
@@ -27,9 +29,9 @@ class Parts:
     """All that one job needs; what differs between jobs stands here and nowhere else.
 
     read: to blocks, with outputs refused and tally; decode: blocks to keyed batches, with refused; deduplicate: those to
-    batches, with refused and tally (decode None: it decodes too); window: batches to whatever its job makes of them, with
-    refused for late rows; again: takes out of the failures what is there already, with tally; notes: what else of the
-    stored rows goes into the outcome.
+    batches, with refused and tally. Without decode, read gives messages, and deduplicate forms the batches and decodes them.
+    window: batches to windows or their partials, with refused for late rows; again: takes out of the failures what is there
+    already, with tally; notes: what else of the stored rows goes into the outcome.
     """
 
     contract: Contract
@@ -52,28 +54,40 @@ class Parts:
 def build(pipeline: beam.Pipeline, parts: Parts) -> None:
     """Adds a job to a pipeline."""
     contract = parts.contract
-    read = pipeline | "Read" >> parts.read
-    refused, outcome = [read.refused], [read.tally]
-    blocks = read.blocks
+    rows = read = pipeline | "Read" >> parts.read
+    refused, outcome = [], []
     if parts.decode is not None:
-        decoded = blocks | "Decode" >> parts.decode
-        refused.append(decoded.refused)
-        blocks = decoded.events
-    sifted = blocks | "Deduplicate" >> parts.deduplicate
+        decoded = read.blocks | "Decode" >> parts.decode
+        rows = decoded.events
+        refused += [read.refused, decoded.refused]
+        outcome.append(read.tally)
+    sifted = rows | "Deduplicate" >> parts.deduplicate
     masked = sifted.events | "Deidentify" >> Deidentify(contract, parts.engine)
     scored = masked.events | "Infer" >> Infer(contract, parts.handler)
     refused += [sifted.refused, masked.refused, scored.refused]
-    outcome += [sifted.tally, scored.events | "LoadEvents" >> parts.events]
+    outcome.append(sifted.tally)
+    _load(scored.events, "LoadEvents", parts.events, refused, outcome)
     if parts.notes is not None:
         outcome.append(scored.events | "Note" >> parts.notes)
     if parts.window is not None:
         windowed = scored.events | "Window" >> parts.window
         refused.append(windowed.refused)
-        outcome.append(windowed.windows if parts.windows is None else windowed.windows | "LoadWindows" >> parts.windows)
+        _load(windowed.windows, "LoadWindows", parts.windows, refused, outcome)
     failed = tuple(refused) | "Refused" >> beam.Flatten()
     if parts.again is not None:
         first = failed | "Again" >> parts.again
         outcome.append(first.tally)
         failed = first.refused
-    outcome.append(failed | "Seal" >> Seal(parts.run, parts.public_pem) | "LoadFailures" >> parts.failures)
+    sealed = failed | "Seal" >> Seal(parts.run, parts.public_pem)
+    _load(sealed, "LoadFailures", parts.failures, [], outcome)
     tuple(outcome) | "Commit" >> parts.outcome
+
+
+def _load(rows: beam.PCollection[pa.RecordBatch], label: str, sink: beam.PTransform | None, refused: list[Any], outcome: list[Any]) -> None:
+    """A sink's outcome, and what it refuses; without a sink the rows are the outcome."""
+    loaded = rows if sink is None else rows | label >> sink
+    if isinstance(loaded, Loaded):
+        refused.append(loaded.refused)
+        outcome.append(loaded.tally)
+    else:
+        outcome.append(loaded)

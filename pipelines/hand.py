@@ -17,7 +17,7 @@ from apache_beam.typehints.decorators import no_annotations
 from schemas.contract import Contract
 from transforms.batch import ORIGIN, keep
 from transforms.deduplicate import Marks, marks_of
-from transforms.fates import READ, REPEATED
+from transforms.fates import READ, REFUSED, REPEATED
 from transforms.formats.block import Block
 from transforms.ledger import Tally, count
 from transforms.seen import Failed, Seen
@@ -26,7 +26,7 @@ from transforms.seen import Failed, Seen
 @dataclass
 class Run:
     """A run in hand. watermark: as it stood when it began, microseconds since 1970; outcome: what the graph laid down; failing:
-    the origins of the rows that it refused."""
+    the origins of the rows that it refused; aside: REFUSED rows of messages that are not in the block, for they kill."""
 
     id: str
     block: Block
@@ -35,6 +35,7 @@ class Run:
     failed: Failed
     outcome: list[Any] = field(default_factory=list)
     failing: list[str] = field(default_factory=list)
+    aside: list[pa.RecordBatch] = field(default_factory=list)
 
 
 _RUNS: dict[str, Run] = {}
@@ -66,7 +67,7 @@ class Hand:
 
 
 class ReadHand(beam.PTransform):
-    """The messages of the run in hand, as one Block; output `tally` as ReadFiles has it."""
+    """The messages of the run in hand, as one Block; outputs as ReadFiles has them: `refused` is what is set aside."""
 
     def __init__(self, hand: Hand) -> None:
         super().__init__()
@@ -83,9 +84,12 @@ class _TakeFn(beam.DoFn):
         self.hand = hand
 
     def process(self, _: bytes) -> Iterator[Block | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["tally"], Tally]]:
-        block = self.hand.run().block
-        count(READ, block.rows)
-        yield TaggedOutput("tally", Tally(READ, "", block.rows))
+        block, aside = self.hand.run().block, self.hand.run().aside
+        count(READ, block.rows + len(aside))
+        yield TaggedOutput("tally", Tally(READ, "", block.rows + len(aside)))
+        for row in aside:
+            count(REFUSED, 1)
+            yield TaggedOutput("refused", row)
         if block.rows:
             yield block
 
@@ -107,12 +111,17 @@ class _NotAgainFn(beam.DoFn):
         self.hand = hand
 
     def process(self, refused: pa.RecordBatch) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["tally"], Tally]]:
-        again = [i for i, there in enumerate(self.hand.run().failed.among(refused[ORIGIN].to_pylist())) if there]
+        run, again = self.hand.run(), list[int]()
+        met = set(run.failing)  # a message may come twice in one run
+        for i, (origin, there) in enumerate(zip(refused[ORIGIN].to_pylist(), run.failed.among(refused[ORIGIN].to_pylist()))):
+            if there or origin in met:
+                again.append(i)
+            met.add(origin)
         if again:
             yield TaggedOutput("tally", Tally(REPEATED, "", len(again)))
         first = keep(refused, again)
         if first.num_rows:
-            self.hand.run().failing += first[ORIGIN].to_pylist()
+            run.failing += first[ORIGIN].to_pylist()
             yield first
 
 

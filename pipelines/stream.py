@@ -17,11 +17,14 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import Any
 
 import pyarrow as pa
+from apache_beam.ml.inference.base import ModelHandler
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import graph
+from pipelines.canary import Trial, fatal
 from pipelines.hand import Hand, Kept, LayDown, NotAgain, ReadHand, Run
 from pipelines.kept_graph import KeptGraph
 from pipelines.keyfolder import open_keys
@@ -34,6 +37,7 @@ from pipelines.sources.pubsub import Gone, Received, Subscription, subscriber
 from pipelines.starting import Faults, beam_options, engine_of, lineage_of
 from pipelines.stopping import stopping
 from pipelines.stream_windows import StreamWindows
+from pipelines.suspects import Part, Suspects
 from pipelines.trace import frames
 from pipelines.watermark import Watermark
 from schemas.contract import Contract, load
@@ -86,20 +90,23 @@ class Stream:
     """One process of the job."""
 
     def __init__(self, options: StreamOptions, contract: Contract, keys: Keys, engine: EngineConfig, given: PipelineOptions,
-                 lake: StreamLake, subscription: Subscription, started: datetime, at: Callable[[str], None] = ignore) -> None:
-        """at: told each step of a run."""
+                 lake: StreamLake, subscription: Subscription, started: datetime, at: Callable[[str], None] = ignore,
+                 handler: "ModelHandler[Any, Any, Any] | None" = None) -> None:
+        """at: told each step of a run; handler: in place of the one for the contract's model."""
         self.options, self.contract, self.lake, self.subscription, self.started, self.at = options, contract, lake, subscription, started, at
         self.hand = Hand()
-        hand = self.hand
+        hand, attributes = self.hand, front(contract, options.id_attribute, options.time_attribute)
+        handler = handler or (OnnxHandler(contract.model) if contract.model else None)
         parts = graph.Parts(
             contract=contract, read=ReadHand(hand),
-            decode=Decode(contract, keys, front=front(contract, options.id_attribute, options.time_attribute)),
-            deduplicate=Sift(contract, hand.copies, hand.watermark), engine=engine,
-            handler=OnnxHandler(contract.model) if contract.model else None, public_pem=keys.public_pem(), run=hand.id,
+            decode=Decode(contract, keys, front=attributes), deduplicate=Sift(contract, hand.copies, hand.watermark), engine=engine,
+            handler=handler, public_pem=keys.public_pem(), run=hand.id,
             events=lake.write_events(hand.id), failures=lake.write_failures(hand.id), again=NotAgain(hand), notes=Kept(contract),
             window=Partials(contract) if contract.windows else None, outcome=LayDown(hand))
         self.graph = KeptGraph(lambda pipeline: graph.build(pipeline, parts), given)
         self.engine = lineage_of(options.engine, engine)
+        self.suspects = Suspects(lake.folder, options.subscription)
+        self.trial = Trial(contract, keys, engine, handler, attributes, 60.0 if options.engine == "local" else 600.0)
         self.stop = threading.Event()
         self.total: Counter[str] = Counter()
         self.reasons: Counter[str] = Counter()
@@ -141,7 +148,7 @@ class Stream:
                 return
             received = self.subscription.take(self.options.wait.total_seconds(), self.stop, timeout=1.0 if ends is None else min(1.0, ends - now))
             if received or self._moved():
-                self._try(received)
+                self._parts(received)
             if not received and self._idle():
                 return
             self.lake.keep_up(idle=not received)
@@ -155,11 +162,20 @@ class Stream:
         """Whether the watermark moves though nothing came: windows may close."""
         return self.windows is not None and copy.copy(self.watermark).advance(self.subscription.drained, time.monotonic()) != self.watermark.value
 
-    def _try(self, received: list[Received]) -> None:
+    def _parts(self, received: list[Received]) -> None:
+        """One run; where messages are among them with which a process died, several."""
+        for part in self.suspects.parts(received):
+            if part.in_child:
+                part = part._replace(aside=fatal(self.trial, self.options.subscription, part.messages, self.stop.is_set))
+            if self.stop.is_set():
+                return
+            self._try(part)
+
+    def _try(self, part: Part) -> None:
         """One run; again where it failed, or where somebody else wrote to the tables meanwhile."""
         for attempt in range(1, TRIES + 1):
             try:
-                self._once(received)
+                self._once(part)
                 return
             except Moved:
                 self._restore()
@@ -168,15 +184,23 @@ class Stream:
                     raise
                 print(f"penstock stream: a run failed and is tried again: {frames(error)}", file=sys.stderr)
                 self.stop.wait(PAUSE * 2 ** (attempt - 1))
-        self._once(received)
+        self._once(part)
 
-    def _once(self, received: list[Received]) -> None:
-        number = self.number + 1
-        messages = tuple(message for _, message in received)
+    def _once(self, part: Part) -> None:
+        with self.suspects.in_hand([message.id for message in part.messages]):
+            row = self._committed(part)
+        if row is not None:
+            self.subscription.acknowledge([ack_id for ack_id, _ in part.received])
+            self.at("acknowledged")
+            self._count(row)
+
+    def _committed(self, part: Part) -> LedgerRow | None:
+        """The run's row in the ledger; None where there was nothing to write."""
+        number, messages = self.number + 1, part.messages
         run = Run(f"{self.lake.name}-{number:08d}", Block(self.options.subscription, "messages", number, 0, len(messages), b"", messages=messages),
-                  self.watermark.value, self.seen, self.failed)
+                  self.watermark.value, self.seen, self.failed, aside=part.set_aside)
         started = datetime.now(timezone.utc)
-        if messages:
+        if part.received:
             self.at("taken")
             self.hand.take(run)
             try:
@@ -187,11 +211,12 @@ class Stream:
         marks = [o for o in run.outcome if isinstance(o, Marks)]
         watermark = copy.copy(self.watermark)
         watermark.stored(max((int(m.times.max()) for m in marks), default=None), time.monotonic())
-        watermark.advance(self.subscription.drained or len(received) < self.options.max_messages, time.monotonic())
+        if part.last:
+            watermark.advance(self.subscription.drained or len(part.received) < self.options.max_messages, time.monotonic())
         try:
             changes = self.windows and self.windows.changes([o for o in run.outcome if isinstance(o, pa.RecordBatch)], watermark.value, run.id)
-            if not messages and not (changes and (changes.rows.num_rows or changes.gone.num_rows)):
-                return
+            if not part.received and not (changes and (changes.rows.num_rows or changes.gone.num_rows)):
+                return None
             row = self.lake.commit(Finished(
                 run.id, number, started, [o for o in run.outcome if isinstance(o, Written)], [o for o in run.outcome if isinstance(o, Tally)],
                 watermark.value, watermark.greatest, self.engine, changes))
@@ -208,9 +233,7 @@ class Stream:
         if watermark.greatest is not None:
             self.seen.forget(watermark.greatest)
         self.at("settled")
-        self.subscription.acknowledge([ack_id for ack_id, _ in received])
-        self.at("acknowledged")
-        self._count(row)
+        return row
 
     def _restore(self) -> None:
         """What the tables say: run number, watermark, what was seen, what failed."""

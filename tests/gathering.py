@@ -2,7 +2,7 @@
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
@@ -83,11 +83,11 @@ def stream(steps: Steps) -> TestStream:
     return test.advance_watermark_to_infinity()
 
 
-def gathered(contract: Contract, steps: Steps, front: Front = Front(), **options: Any) -> Out:
+def gathered(contract: Contract, steps: Steps, front: Front = Front(), decoder: Callable[[], DecodeBlock] | None = None, **options: Any) -> Out:
     run = uuid.uuid4().hex
-    out = _OUT[run] = Out()
+    _OUT[run] = Out()
     with beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions([], streaming=True)) as pipeline:
-        made = pipeline | stream(steps) | Gather(contract, SUBSCRIPTION, partial(make_decoder, contract, front), front, **options)
+        made = pipeline | stream(steps) | Gather(contract, SUBSCRIPTION, decoder or partial(make_decoder, contract, front), front, **options)
         for output in ("events", "refused", "tally"):
             getattr(made, output) | output >> beam.ParDo(_Keep(run, output)).with_output_types(type(None))
     return _OUT.pop(run)

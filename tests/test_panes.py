@@ -148,6 +148,12 @@ def test_a_late_row_that_joins_two_sessions_that_were_written():
     assert told(stream, [row(8)], 31) == ([0, 15], [(0, 25, 1, True, 3)])
 
 
+def test_a_late_row_inside_a_session_that_was_written():
+    stream = Stream(session(10, 60, SIMPLE, lateness=100))
+    assert told(stream, [row(0), row(9), row(0, "b")], 30) == ([], [(0, 10, 0, False, 1), (0, 19, 0, False, 2)])
+    assert told(stream, [row(5)], 31) == ([0], [(0, 19, 1, True, 3)]), "the other key's row stays"
+
+
 def test_a_late_row_before_a_session_moves_its_start():
     stream = Stream(session(10, 60, SIMPLE, lateness=100))
     told(stream, [row(15)], 30)

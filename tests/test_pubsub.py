@@ -24,6 +24,7 @@ from tests.pubsub_server import Broker
 from transforms.formats.messages import Message
 
 TOPIC, NAME = "projects/test-project/topics/events", "projects/test-project/subscriptions/events"
+DEADLINE = 3  # seconds, by a clock that is moved by hand
 FOREVER = float("inf")
 STOP = threading.Event()  # never set
 
@@ -57,7 +58,7 @@ def clock() -> Clock:
 @pytest.fixture
 def local(clock: Clock) -> Iterator[Broker]:
     with Broker(clock=clock, faults=Counted(), shortest_deadline=1) as broker:
-        broker.create(TOPIC, NAME)
+        broker.create(TOPIC, NAME, seconds=DEADLINE)
         yield broker
 
 
@@ -185,7 +186,7 @@ def test_messages_of_one_who_was_killed_come_after_their_deadline(local: Broker,
     with opened(local.host, clock) as subscription:
         clock.time += 1
         until(lambda: subscription.drained)
-        clock.time += 9
+        clock.time += DEADLINE - 1
         assert _bodies(_take(subscription, 2)) == [b"a", b"b"]
         assert local.counts(NAME).redelivered == 2
 
@@ -197,10 +198,10 @@ def test_leases_are_extended_until_messages_are_acknowledged(local: Broker, cloc
         taken = subscription.take(FOREVER, STOP)
         until(lambda: subscription._hand.count == 20)
         assert faults.asked["ModifyAckDeadline"] == 0
-        for turn in range(1, 8):  # 42 s: four deadlines
-            clock.time += 6
+        for turn in range(1, 6):  # three deadlines
+            clock.time += 0.6 * DEADLINE
             until(lambda turn=turn: faults.asked["ModifyAckDeadline"] == turn)
-            until(lambda: not subscription._leases.due(clock() + 5))
+            until(lambda: not subscription._leases.due(clock() + 0.5 * DEADLINE))
             assert local.counts(NAME)[2:] == (0, 0, 40, 0)  # none delivered again, all leased
         assert subscription.acknowledge(_ids(taken)) == 0
         assert local.counts(NAME).acknowledged == 20
@@ -213,9 +214,9 @@ def test_a_lease_that_cannot_be_extended_ends_and_the_message_comes_again(local:
     told: list[str] = []
     with opened(local.host, clock, told=told) as subscription:
         (first,) = _take(subscription, 1)
-        clock.time += 6
+        clock.time += 0.6 * DEADLINE
         until(lambda: local.faults.asked["ModifyAckDeadline"])  # type: ignore[attr-defined]
-        clock.time += 4
+        clock.time += 0.4 * DEADLINE
         (second,) = _take(subscription, 1)
         assert first.message == second.message and first.ack_id != second.ack_id
         assert subscription.acknowledge(_ids([first, second])) == 0
@@ -240,7 +241,7 @@ def test_acknowledgements_that_go_wrong(local: Broker, clock: Clock, fault: Faul
         assert local.counts(NAME).acknowledged == acknowledged
         assert subscription._leases.due(FOREVER) == [] or fault.kind == "late"
         local.faults = Counted()
-        clock.time += 11 * (fault.kind != "late")  # the deadline
+        clock.time += (DEADLINE + 1) * (fault.kind != "late")  # the deadline
         if not acknowledged:
             again = _take(subscription, 50)
             assert _bodies(again) == _bodies(taken) and subscription.acknowledge(_ids(again)) == 0
@@ -288,7 +289,7 @@ def test_what_does_not_pass_ends_it_and_says_what_to_do(local: Broker, clock: Cl
         elif method == "Pull":
             local.publish(TOPIC, [b"secret"] * 2)  # the pulls that wait come back, and the next ones fail
         else:
-            clock.time += 6
+            clock.time += 0.6 * DEADLINE
         with pytest.raises(Gone, match=f"^--subscription: {NAME} .*{remedy}") as caught:
             until(lambda: subscription.take(FOREVER, STOP, timeout=0) is None)
         assert "secret" not in str(caught.value)
@@ -301,7 +302,7 @@ def test_what_passes_is_asked_again(local: Broker, clock: Clock, kind: str, stat
     told: list[str] = []
     with opened(local.host, clock, most=1, told=told) as subscription:
         until(lambda: local.faults.committed[kind] == 6)
-        clock.time += 11 * (kind == "lost")  # what was lost on the way comes again
+        clock.time += (DEADLINE + 1) * (kind == "lost")  # what was lost on the way comes again
         assert subscription.acknowledge(_ids(_take(subscription, 6))) == 0
     assert told == [f"Pub/Sub answers {status}; it is asked again until it does better"]
     assert local.counts(NAME)[3:] == (6, 0, 0)

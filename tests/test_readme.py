@@ -7,22 +7,25 @@ import sys
 from pathlib import Path
 
 from pipelines.tools.docs import written
+from tests.pubsub_server import Broker
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
 def test_commands_run_as_they_stand(tmp_path) -> None:
-    (block,) = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
-    commands = [line for line in block.splitlines() if line]
-    assert len(commands) >= 8
-    for command in commands:
-        program, *arguments = shlex.split(command)
-        assert program == "penstock"
-        done = subprocess.run([sys.executable, "-m", "pipelines", *arguments], cwd=tmp_path, capture_output=True, text=True,
-                              env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)})
-        assert done.returncode == 0, (command, done.stderr)
-        assert done.stdout.strip(), command
+    """Of the second block, the broker that its first line names is one of the test's own."""
+    files, messages = ([line for line in block.splitlines() if line] for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL))
+    assert len(files) >= 8 and messages.pop(0) == "export PUBSUB_EMULATOR_HOST=localhost:8086" and len(messages) == 4
+    with Broker() as broker:
+        for command in [*files, *messages]:
+            program, *arguments = shlex.split(command)
+            assert program == "penstock"
+            done = subprocess.run([sys.executable, "-m", "pipelines", *arguments], cwd=tmp_path, capture_output=True, text=True,
+                                  env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PUBSUB_EMULATOR_HOST": broker.host})
+            assert done.returncode == 0, (command, done.stderr)
+            assert done.stdout.strip(), command
+    assert "3,052 windows written" in done.stdout
 
 
 def test_generated_parts_are_up_to_date() -> None:

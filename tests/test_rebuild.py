@@ -119,3 +119,52 @@ def test_a_table_without_windows_yet():
     lake.days[EPOCH] = [one(h) for h in (0, 3, 9, 14, 18, 22)]
     lake.change({EPOCH + timedelta(days=1): [one(24 + h) for h in (1, 5, 9)]})
     assert lake.wrong() == []
+    lake = Lake(session(7 * HOUR, 15 * HOUR, SIMPLE))
+    for n in range(5):
+        lake.days[EPOCH + timedelta(days=n)] = [one(24 * n + h) for h in (1, 7, 13, 19)]
+    lake.change({EPOCH + timedelta(days=5): [one(24 * 5 + 1)]})
+    assert lake.wrong() == [] and EPOCH in lake.looked, "read back to where they begin"
+
+
+def test_traffic_without_end_is_not_read_to_its_end():
+    """Sessions are cut by their length: the walk stops where one starts where one started before."""
+    lake = Lake(session(3 * HOUR, 12 * HOUR, SIMPLE))
+    days = {EPOCH + timedelta(days=n): [one(24 * n + h) for h in range(24)] for n in range(30)}
+    lake.change(days)
+    assert lake.wrong() == []
+    lake.change({EPOCH + timedelta(days=9): days[EPOCH + timedelta(days=9)]})
+    assert lake.wrong() == [] and lake.looked <= {EPOCH + timedelta(days=n) for n in (8, 9, 10)}
+
+
+def test_other_rows_in_a_session_that_keeps_its_edges():
+    lake = Lake(session(3 * HOUR, 24 * HOUR, SIMPLE))
+    lake.change({EPOCH: [one(5), one(6), one(7)]})
+    lake.change({EPOCH: [one(5), one(7)]})
+    assert lake.wrong() == [] and [row["rows"] for row in lake.table.values()] == [2]
+
+
+def test_a_cell_over_midnight_decides_what_came_before():
+    """A cell joins or not by its last row: 22:00 joins, 22:00 with 00:30 would make the session too long."""
+    lake = Lake(session(7 * HOUR, 15 * HOUR, SIMPLE))
+    lake.change({EPOCH: [one(8), one(14), one(20), one(22)], EPOCH + timedelta(days=1): [one(24.5)]})
+    assert len(lake.table) == 2
+    lake.change({EPOCH + timedelta(days=1): []})
+    assert lake.wrong() == [] and len(lake.table) == 1
+    lake.change({EPOCH + timedelta(days=1): [one(24.5)]})
+    assert lake.wrong() == [] and len(lake.table) == 2
+
+
+def test_what_was_never_windowed_is_left_alone():
+    lake = Lake(session(HOUR, 15 * HOUR, SIMPLE))
+    lake.days.update({EPOCH + timedelta(days=n): [one(24 * n + 12)] for n in range(20)})
+    lake.change({EPOCH + timedelta(days=5): [one(24 * 5 + 12), one(24 * 5 + 13)]})
+    assert len(lake.table) == 2 and lake.looked == {EPOCH + timedelta(days=n) for n in (4, 5, 6)}
+
+
+def test_a_day_that_is_emptied():
+    for windowing in (session(HOUR, 12 * HOUR, SIMPLE), fixed(HOUR, SIMPLE)):
+        lake = Lake(windowing)
+        lake.change({EPOCH: [one(5), one(5, "b")]})
+        assert len(lake.table) == 2
+        lake.change({EPOCH: []})
+        assert lake.table == {} and lake.change({EPOCH: []}).gone.num_rows == 0

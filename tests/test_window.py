@@ -72,6 +72,7 @@ def spans(listed, windowing):
     (session(10, 60, SIMPLE), [0, 9.999999, 25], [(0, 19, 2), (25, 35, 1)], "less than a gap apart"),
     (session(10, 60, SIMPLE), [0, 10], [(0, 10, 1), (10, 20, 1)], "a gap apart"),
     (session(10, 30, SIMPLE), [0, 9, 18, 27, 36, 45], [(0, 37, 4), (36, 55, 2)], "no session spans max_length"),
+    (session(10, 30, SIMPLE), [0, 9, 18, 27, 30], [(0, 37, 4), (30, 40, 1)], "nor is it max_length long"),
 ])
 def test_edges(windowing, times, want, remark):
     assert spans([row(t) for t in times], windowing) == [("a", *w) for w in want], remark

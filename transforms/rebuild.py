@@ -176,8 +176,9 @@ def _walked(part: pa.RecordBatch, keys: dict[str | None, _Key], edges: tuple[int
         as_before, met = set(), high
         for first, stop in zip(starts, [*starts[1:], key.stop]):
             start, last = int(least[first]), int(greatest[stop - 1])
-            if cells[first] >= right and (start in key.old or (first > key.first and cells[first - 1] >= right and start - greatest[first - 1] >= gap)):
-                met = start  # from here on nothing has changed
+            quiet_since = max(right, int(greatest[first - 1])) if first > key.first else right
+            if cells[first] >= right and (start in key.old or start - quiet_since >= gap):
+                met = start  # it started here before, and from here on nothing has changed
                 break
             if last < left and key.old.get(start) == last + gap:
                 as_before.add(start)

@@ -80,6 +80,8 @@ def window_rows(part: pa.RecordBatch, rows: Ints, ends: Ints, windowing: Windowi
 
 def session_begins(part: pa.RecordBatch, windowing: Windowing) -> npt.NDArray[np.bool_]:
     """Where a session begins, in combined partials."""
+    if not part.num_rows:
+        return np.zeros(0, bool)
     gap, most = micros(windowing.gap), micros(windowing.max_length)
     least, greatest = part[LEAST].to_numpy(), part[GREATEST].to_numpy()
     keys, _ = ranked(part[KEY])

@@ -1,0 +1,148 @@
+"""BigQuery as the sink of the streaming graph, by insertAll (tabledata.insertAll): at least once, rows that it rejects are refused.
+
+Beam's default retries for ever, so that one row of the wrong form blocks its bundle: here only transient errors are tried
+again. insertAll removes some repeats of a worker that tries again, none of a job that is started anew.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from datetime import date, datetime, timezone
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.io.gcp.bigquery import WriteToBigQuery
+from apache_beam.io.gcp.bigquery_tools import RetryStrategy
+from apache_beam.transforms.window import FixedWindows, GlobalWindows
+
+from pipelines.sinks.lake_files import conform, of_run
+from pipelines.sinks.loaded import Loaded
+from schemas.errors import Fault, Misconfigured, Reason, Stage
+from schemas.tables import RUNS, Column
+from transforms.batch import refused_rows
+from transforms.fates import LATE, READ, REFUSED, REPEATED, STORED
+from transforms.ledger import LedgerRow, Tally, sums
+
+_OUTPUT = re.compile(r"bq://([a-z][a-z0-9:.-]{4,61}[a-z0-9])\.([A-Za-z0-9_]{1,1024})")
+_MINUTE = 60
+
+
+class Dataset(NamedTuple):
+    """Where tables are."""
+
+    project: str
+    name: str
+
+    def table(self, name: str) -> str:
+        return f"{self.project}:{self.name}.{name}"
+
+
+def dataset(output: str) -> Dataset:
+    """The dataset of bq://PROJECT.DATASET. Raises Misconfigured."""
+    match = _OUTPUT.fullmatch(output)
+    if not match:
+        raise Misconfigured([Fault("--output", "is no BigQuery dataset", "give bq://PROJECT.DATASET: a folder is not within reach of Dataflow's workers")])
+    return Dataset(match[1], match[2])
+
+
+class InsertRows(beam.PTransform):
+    """Batches to rows of a table that is there, under the table's columns."""
+
+    def __init__(self, table: str, columns: tuple[Column, ...], run: str = "") -> None:
+        """run: where given, the batches are events, and belong to it."""
+        super().__init__()
+        self.table, self.columns, self.run = table, columns, run
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Loaded:
+        rows = batches | "Rows" >> beam.FlatMap(rows_of, self.columns, self.run).with_output_types(dict[str, Any])
+        written = rows | "Insert" >> WriteToBigQuery(
+            self.table, method=WriteToBigQuery.Method.STREAMING_INSERTS, insert_retry_strategy=RetryStrategy.RETRY_ON_TRANSIENT_ERROR,
+            create_disposition="CREATE_NEVER")
+        rejected = written.failed_rows_with_errors | "Rejected" >> beam.Map(_rejected).with_output_types(pa.RecordBatch)
+        counted = batches | "Count" >> beam.FlatMap(tallies_of, bool(self.run)).with_output_types(Tally)
+        back = rejected | "Uncount" >> beam.FlatMap(_taken_back, bool(self.run)).with_output_types(Tally)
+        return Loaded((counted, back) | "Tallies" >> beam.Flatten(), rejected)
+
+
+def tallies_of(batch: pa.RecordBatch, events: bool) -> list[Tally]:
+    """What the books hold of a batch of events, of failures by their reasons (late ones apart), or of windows: nothing."""
+    if events:
+        return [Tally(STORED, "", batch.num_rows)]
+    if "reason" not in batch.schema.names:
+        return []
+    counts = Counter(zip(batch["stage"].to_pylist(), batch["reason"].to_pylist()))
+    return [Tally(LATE, "", rows) if stage == str(Stage.WINDOW) else Tally(REFUSED, reason, rows) for (stage, reason), rows in sorted(counts.items())]
+
+
+def _taken_back(rejected: pa.RecordBatch, events: bool) -> list[Tally]:
+    """Rows that were counted as stored and are not."""
+    return [Tally(STORED, "", -rejected.num_rows)] if events else []
+
+
+def rows_of(batch: pa.RecordBatch, columns: tuple[Column, ...], run: str = "") -> Iterator[dict[str, Any]]:
+    """The rows as BigQuery's JSON takes them: times as RFC 3339, bytes as base64 (by Beam), nulls left out."""
+    for row in conform(of_run(batch, run) if run else batch, columns).to_pylist():
+        yield {name: _plain(value) for name, value in row.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value  # a datetime is a date
+
+
+def _rejected(failed: tuple[str, dict[str, Any], Any]) -> pa.RecordBatch:
+    """A row that BigQuery will never take. Its errors are not looked at: they may quote the row."""
+    row = failed[1]
+    day = row.get("d")
+    return refused_rows(Stage.LOAD, [(Reason.REJECTED_BY_SINK, None, str(row.get("origin", "")), date.fromisoformat(day) if day else None,
+                                      json.dumps(row, default=str).encode())])
+
+
+class KeepBooks(beam.PTransform):
+    """Tallies to the ledger: one row for each minute of publishing and pane."""
+
+    def __init__(self, table: str, run: str, contract: str, engine: str) -> None:
+        super().__init__()
+        self.table, self.run, self.contract, self.engine = table, run, contract, engine
+
+    def expand(self, told: tuple[beam.PCollection[Tally], ...]) -> beam.PCollection[dict[str, Any]]:
+        rows = (told | "Tallies" >> beam.Flatten() | "Minutes" >> beam.WindowInto(FixedWindows(_MINUTE))
+                | "Sum" >> beam.CombineGlobally(_Sum()).without_defaults()
+                | "Row" >> beam.Map(ledger_row, self.run, self.contract, self.engine).with_output_types(dict[str, Any])
+                | "Global" >> beam.WindowInto(GlobalWindows()))
+        rows | "Insert" >> WriteToBigQuery(self.table, method=WriteToBigQuery.Method.STREAMING_INSERTS,
+                                           insert_retry_strategy=RetryStrategy.RETRY_ON_TRANSIENT_ERROR, create_disposition="CREATE_NEVER")
+        return rows
+
+
+class _Sum(beam.CombineFn):
+    """Rows by (fate, reason)."""
+
+    def create_accumulator(self) -> dict[tuple[str, str], int]:
+        return {}
+
+    def add_input(self, sum_: dict[tuple[str, str], int], tally: Tally) -> dict[tuple[str, str], int]:
+        sum_[tally.fate, tally.reason] = sum_.get((tally.fate, tally.reason), 0) + tally.rows
+        return sum_
+
+    def merge_accumulators(self, parts: Any) -> dict[tuple[str, str], int]:
+        merged: dict[tuple[str, str], int] = {}
+        for part in parts:
+            for key, rows in part.items():
+                merged[key] = merged.get(key, 0) + rows
+        return merged
+
+    def extract_output(self, sum_: dict[tuple[str, str], int]) -> list[Tally]:
+        return [Tally(fate, reason, rows) for (fate, reason), rows in sorted(sum_.items())]
+
+
+def ledger_row(tallies: list[Tally], run: str, contract: str, engine: str, window: Any = beam.DoFn.WindowParam) -> dict[str, Any]:
+    """A row of `runs` as BigQuery's JSON takes it. Minutes do not balance by themselves: a row may be read in one and stored in the next."""
+    fates, reasons = sums(tallies)
+    start, end = (datetime.fromtimestamp(at.micros / 1e6, timezone.utc) for at in (window.start, window.end))
+    row = LedgerRow(run, "stream", contract, fates[READ], fates[STORED], fates[REPEATED], fates[REFUSED], fates[LATE], dict(reasons), "", start, end,
+                    engine=engine)
+    values = {c.name: getattr(row, c.name) for c in RUNS if c.name != "balanced"}
+    values |= {"reasons": json.dumps(row.reasons), "partitions": "[]", "balanced": row.balanced}
+    return {name: _plain(value) for name, value in values.items() if value is not None}

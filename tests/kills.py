@@ -1,0 +1,234 @@
+"""Kills the stream job again and again while messages come, and proves that nothing is lost, stored twice or counted wrong.
+
+    python -m tests.kills --kills=200
+
+Each drive is a process with a broker, a publisher, one lake and a fresh subscription: lives of the job follow each other,
+most die by SIGKILL at a named step, the others at any moment; a few are told to end. The last one works off what is left.
+Then the tables are compared with what was published (tests.kill_oracle).
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from google.pubsub_v1 import types
+
+from pipelines.options import StreamOptions
+from pipelines.sources.pubsub_channel import publisher, subscriber
+from pipelines.tools.publish import hold
+from pipelines.tools.sequence import Line, Mix, Sample, live, sequence, stream_of, written
+from pipelines.tools.truth import STORED
+from schemas import contract as contracts
+from schemas.contract import Contract
+from tests import kill_child
+from tests.kill_oracle import judge
+from tests.pubsub_faults import Fault, Faults
+from tests.pubsub_server import Broker
+
+SPACING = {"gaming": 5, "telemetry": 40, "weblog": None, "census": None}
+"""Seconds of event time from one event to the next; None: as they were. At RATE, an hour of them passes in seconds."""
+FORMS = {"as it is": kill_child.Doomed, "acknowledges first": kill_child.AcknowledgesFirst, "holds nothing": kill_child.HoldsNothing}
+RATE, TICK = 200, 0.02
+PROMPT = 60.0  # seconds, by which a life must have come to its step
+
+
+@dataclass(frozen=True)
+class Drive:
+    """What is driven: one lake. emulator: HOST:PORT of Google's, "" for a broker of ours; deadline: of acknowledgements."""
+
+    contract: str
+    kills: int
+    seed: int
+    form: str = "as it is"
+    emulator: str = ""
+    deadline: int = 2
+
+
+@dataclass
+class Report:
+    """What came of a drive: deaths by step, figures by name, and what was wrong."""
+
+    drive: Drive
+    deaths: Counter[str] = field(default_factory=Counter)
+    figures: dict[str, int] = field(default_factory=dict)
+    faults: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def text(self) -> str:
+        deaths, figures = (", ".join(f"{name} {n:,}" for name, n in sorted(told.items())) for told in (self.deaths, self.figures))
+        faults = "".join(f"\n    WRONG {n:,} x {fault}" for fault, n in self.faults.items()) or "\n    nothing lost, nothing twice, every window right"
+        return f"{self.drive.contract}, {self.drive.form}, {self.seconds:.0f} s\n    {figures}\n    deaths: {deaths}{faults}"
+
+
+class Source(threading.Thread):
+    """Publishes a contract's events, with all that may happen to them, from start() until end(); `published` by message id."""
+
+    def __init__(self, contract: Contract, seed: int, topic: str, send: Any) -> None:
+        super().__init__(daemon=True)
+        self.published: dict[str, Line] = {}
+        self._contract, self._send, self._topic, self._end = contract, send, topic, threading.Event()
+        mix = Mix(0.05, 0.005, 0.01, near=300, disorder=contract.disorder, late=0.005, hold=hold(contract, contract.disorder))
+        stream = stream_of(contract.name, 10_000_000, seed)
+        spacing = SPACING[contract.name]
+        if spacing:
+            stream = live(stream, contract.time, next(stream()).time, spacing * 1_000_000)
+        self._lines = sequence(stream, contract, mix, seed)
+
+    def run(self) -> None:
+        start, sent = time.monotonic(), 0
+        while not self._end.wait(TICK):
+            due = int((time.monotonic() - start) * RATE)
+            self._publish(list(itertools.islice(self._lines, due - sent)))
+            sent = due
+
+    def end(self) -> None:
+        """Ends it with an event so much later that every other window is closed."""
+        self._end.set()
+        self.join()
+        at = max(line.sample.time for line in self.published.values()) + 3 * 86_400_000_000
+        id, _, row = next(line.sample for line in self._lines if line.fate == STORED and not line.held)
+        row = {**row, self._contract.time: written(at)}
+        self._publish([Line(json.dumps(row).encode(), STORED, Sample(id, at, row))])
+
+    def _publish(self, lines: list[Line]) -> None:
+        if lines:
+            self.published.update(zip(self._send(self._topic, [line.body for line in lines]), lines, strict=True))
+
+
+def drive(given: Drive) -> Report:
+    """Kills and judges. Leaves nothing behind."""
+    report, dice, began = Report(given), random.Random(given.seed), time.monotonic()
+    contract = contracts.load(given.contract)
+    folder = Path(tempfile.mkdtemp(prefix="penstock-kills-"))
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["tests.kill_child"])
+    name = f"{given.contract}-{given.seed}-{os.getpid()}"
+    topic, subscription = f"projects/penstock-kills/topics/{name}", f"projects/penstock-kills/subscriptions/{name}"
+    try:
+        with _backend(given, topic, subscription) as (host, send):
+            options = StreamOptions(given.contract, subscription, str(folder / "out"), wait=timedelta(seconds=0.1), max_messages=400, pubsub_endpoint=host,
+                                    keys=str(folder / "keys"))
+            source = Source(contract, given.seed, topic, send)
+            source.start()
+            for fatal, nth in _deaths(given.kills, dice):
+                report.deaths[_life(processes, folder, options, given, fatal, nth, dice, report)] += 1
+            source.end()
+            last = StreamOptions(**{**vars(options), "until_idle": timedelta(seconds=1.5)})
+            _life(processes, folder, last, given, "at the end", 0, dice, report)
+        verdict = judge(folder / "out", contract, source.published)
+        report.figures = verdict.figures
+        report.faults |= verdict.faults
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+@contextlib.contextmanager
+def _backend(given: Drive, topic: str, subscription: str) -> Iterator[tuple[str, Any]]:
+    """(HOST:PORT, what publishes bodies to a topic and answers their ids)."""
+    if given.emulator:
+        client = publisher(given.emulator)
+        client.create_topic(name=topic)
+        with subscriber(given.emulator) as pulling:
+            pulling.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=given.deadline)
+        yield given.emulator, lambda to, bodies: list(client.publish(topic=to, messages=[types.PubsubMessage(data=body) for body in bodies]).message_ids)
+        return
+    # Some messages come twice, and some acknowledgements come too late, so that messages come again though nobody died.
+    faults = Faults(Fault("late", "Acknowledge", 0.02), twice=0.01, seed=given.seed)
+    with Broker(faults=faults, shortest_deadline=given.deadline) as broker:
+        broker.create(topic, subscription, seconds=given.deadline)
+        yield broker.host, broker.publish
+
+
+def _deaths(kills: int, dice: random.Random) -> Iterator[tuple[str, int]]:
+    """(step, at which time it is come to): every step in turn, a third at the first time, a third while the watermark is held, a third
+    when it moves; one in four at any moment, and one in eight more is told to end."""
+    steps = list(kill_child.STEPS)
+    dice.shuffle(steps)
+    turn = itertools.cycle(steps)
+    for number in range(kills):
+        if number % 8 == 5:
+            yield "told to end", 0
+        fatal = "" if number % 4 == 3 else next(turn)
+        nth = (1, dice.randint(2, 4), dice.randint(6, 12))[number % 3]
+        yield fatal, min(nth, 3) if fatal == "tidied" else nth
+
+
+def _life(processes: Any, folder: Path, options: StreamOptions, given: Drive, fatal: str, nth: int, dice: random.Random, report: Report) -> str:
+    """Lives once; how it ended. What it should not have done goes into the report."""
+    heard, told = processes.Pipe(duplex=False)
+    child = processes.Process(target=kill_child.live, args=(folder, options, FORMS[given.form], fatal, nth, told))
+    child.start()
+    told.close()
+    until = time.monotonic() + PROMPT
+    if fatal == "":
+        time.sleep(dice.uniform(0, given.deadline * 2))
+        child.kill()
+    elif fatal == "told to end":
+        while heard.poll(PROMPT) and heard.recv() != "alive":
+            pass
+        time.sleep(dice.uniform(0, given.deadline))
+        os.kill(child.pid, signal.SIGTERM)
+    child.join(max(0, until - time.monotonic()))
+    heard.close()
+    ended = child.exitcode
+    if ended is None:
+        child.kill()
+        child.join()
+    right = 0 if fatal in ("told to end", "at the end") else -signal.SIGKILL
+    if ended != right:
+        log = (folder / "log").read_text()[-2_000:] if (folder / "log").exists() else ""
+        report.faults[f"a life that should have ended by '{fatal or 'any moment'}' ended with {ended}: {log}"] = 1
+    return fatal or "any moment"
+
+
+def drives(kills: int, seed: int, emulator: str = "", deadline: int = 2) -> list[Drive]:
+    """Kills shared out over the contracts."""
+    names = list(SPACING)
+    return [Drive(name, kills // len(names) + (i < kills % len(names)), seed + i, emulator=emulator, deadline=deadline) for i, name in enumerate(names)]
+
+
+def driven(listed: list[Drive]) -> list[Report]:
+    """All of them at once, each in a process of its own."""
+    with ProcessPoolExecutor(len(listed), multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(drive, listed))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--contract", default="", help=f"one of {', '.join(SPACING)}; all where it is not given")
+    parser.add_argument("--form", default="as it is", help=f"one of {', '.join(FORMS)}")
+    parser.add_argument("--emulator", default="", help="HOST:PORT of Google's emulator, in place of a broker of ours; its shortest deadline is 10 s")
+    given = parser.parse_args()
+    deadline = 10 if given.emulator else 2
+    listed = ([Drive(given.contract, given.kills, given.seed, given.form, given.emulator, deadline)] if given.contract else
+              [Drive(d.contract, d.kills, d.seed, given.form, given.emulator, deadline) for d in drives(given.kills, given.seed)])
+    reports = driven(listed)
+    for report in reports:
+        print(report.text())
+    print(f"{sum(r.drive.kills for r in reports)} kills")
+    return 1 if any(r.faults for r in reports) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
