@@ -23,7 +23,7 @@ import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import graph
+from pipelines import graph, stream_graph
 from pipelines.canary import Trial, fatal
 from pipelines.hand import Hand, Kept, LayDown, NotAgain, ReadHand, Run
 from pipelines.kept_graph import KeptGraph
@@ -44,12 +44,14 @@ from schemas.contract import Contract, load
 from transforms.decode import Decode
 from transforms.deduplicate import Marks, Sift
 from transforms.deidentify import EngineConfig
+from transforms.fates import LATE, READ, REFUSED, REPEATED, STORED
 from transforms.formats.block import Block
 from transforms.formats.messages import front
 from transforms.keys import Keys
 from transforms.lateness import Partials
 from transforms.ledger import LedgerRow, Tally
 from transforms.onnx import OnnxHandler
+from transforms.panes import Changes
 from transforms.seen import Failed, Seen
 
 TRIES = 3  # of a run that fails, before the job ends
@@ -61,6 +63,8 @@ def run(options: StreamOptions, beam_arguments: list[str], job: "Callable[..., S
 
     job: makes the Stream, for tests that kill it at its steps. Raises Misconfigured, with every fault, where it cannot run.
     """
+    if options.runner == stream_graph.RUNNER:
+        return stream_graph.run(options, beam_arguments)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     faults = Faults()
     given = faults.of(lambda: beam_options(options.runner, beam_arguments))
@@ -88,6 +92,11 @@ def run(options: StreamOptions, beam_arguments: list[str], job: "Callable[..., S
 
 class Stream:
     """One process of the job."""
+
+    number: int  # of the last run that was committed
+    seen: Seen
+    failed: Failed
+    windows: StreamWindows | None
 
     def __init__(self, options: StreamOptions, contract: Contract, keys: Keys, engine: EngineConfig, given: PipelineOptions,
                  lake: StreamLake, subscription: Subscription, started: datetime, at: Callable[[str], None] = ignore,
@@ -212,9 +221,9 @@ class Stream:
         watermark = copy.copy(self.watermark)
         watermark.stored(max((int(m.times.max()) for m in marks), default=None), time.monotonic())
         if part.last:
-            watermark.advance(self.subscription.drained or len(part.received) < self.options.max_messages, time.monotonic())
+            watermark.advance(self.subscription.caught_up, time.monotonic())
         try:
-            changes = self.windows and self.windows.changes([o for o in run.outcome if isinstance(o, pa.RecordBatch)], watermark.value, run.id)
+            changes = self._changes(run, watermark.value)
             if not part.received and not (changes and (changes.rows.num_rows or changes.gone.num_rows)):
                 return None
             row = self.lake.commit(Finished(
@@ -235,6 +244,12 @@ class Stream:
         self.at("settled")
         return row
 
+    def _changes(self, run: Run, watermark: int | None) -> Changes | None:
+        """What the run changes in the windows table."""
+        if self.windows is None:
+            return None
+        return self.windows.changes([part for part in run.outcome if isinstance(part, pa.RecordBatch)], watermark, run.id)
+
     def _restore(self) -> None:
         """What the tables say: run number, watermark, what was seen, what failed."""
         state = self.lake.state()
@@ -245,15 +260,14 @@ class Stream:
         self.windows = StreamWindows(self.contract, self.lake, state) if self.contract.windows else None
 
     def _count(self, row: LedgerRow) -> None:
-        self.total.update({fate: getattr(row, fate) for fate in ("read", "stored", "repeated", "refused", "late")})
+        self.total.update({fate: getattr(row, fate) for fate in (READ, STORED, REPEATED, REFUSED, LATE)})
         self.reasons.update(row.reasons)
         self.balanced &= row.balanced
         self.print_of_rows += int(row.fingerprint, 16)
 
     def _sum(self) -> LedgerRow:
         """The books of this process: the sum of its runs."""
-        fates = {fate: self.total[fate] for fate in ("read", "stored", "repeated", "refused", "late")}
-        return LedgerRow(run=self.lake.name, job="stream", contract=f"{self.contract.name} {self.contract.version}", **fates,
-                         reasons=dict(self.reasons), fingerprint=f"{self.print_of_rows % (1 << 128):032x}",
-                         started=self.started, ended=datetime.now(timezone.utc), engine=self.engine, number=self.number,
-                         watermark=moment(self.watermark.value), greatest=moment(self.watermark.greatest))
+        read, stored, repeated, refused, late = (self.total[fate] for fate in (READ, STORED, REPEATED, REFUSED, LATE))
+        return LedgerRow(self.lake.name, "stream", f"{self.contract.name} {self.contract.version}", read, stored, repeated, refused, late, dict(self.reasons),
+                         f"{self.print_of_rows % (1 << 128):032x}", self.started, datetime.now(timezone.utc), (), self.engine, self.number,
+                         moment(self.watermark.value), moment(self.watermark.greatest))

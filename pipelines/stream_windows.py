@@ -5,8 +5,8 @@ from collections.abc import Iterable
 import pyarrow as pa
 
 from pipelines.sinks.lake_stream import State, StreamLake
-from pipelines.sinks.lake_windows import completed, measured, written
-from pipelines.window_scores import scorer
+from pipelines.sinks.lake_windows import measured, written
+from pipelines.window_rows import completed, scorer
 from schemas.contract import Contract
 from transforms.panes import Changes, Panes, since
 from transforms.partials import partials

@@ -108,13 +108,14 @@ class Suspects:
 def parted(received: list[Received], times: Mapping[str, int], most: int) -> list[Part]:
     """What nobody suspects in one run, suspects in runs of at most `most`, those of CHILD deaths and more apart.
 
-    A killer is in hand with many the first time, with few the second, and alone in a child the third.
+    A killer is in hand with many the first time, with few the second, and alone in a child the third. Each part costs more
+    than the one before it, so what can be stored is stored first.
     """
     fresh, once, more = list[Received](), list[Received](), list[Received]()
     for each in received:
         deaths = times.get(each[1].id, 0)
         (fresh if not deaths else once if deaths < CHILD else more).append(each)
     parts = [Part(fresh, last=False)] if fresh else []
-    for suspects, in_child in ((more, True), (once, False)):
+    for suspects, in_child in ((once, False), (more, True)):
         parts += [Part(suspects[i:i + most], in_child, last=False) for i in range(0, len(suspects), most)]
     return [*parts[:-1], parts[-1]._replace(last=True)] if parts else [Part([])]

@@ -41,7 +41,7 @@ class Watermark:
         return self._held_until is not None and (now < self._held_until or not drained)
 
     def advance(self, drained: bool, now: float) -> int | None:
-        """Moves it as far as it may go; drained: the subscription was empty when it was last asked."""
+        """Moves it as far as it may go; drained: the subscription is empty, or as near to it as is ever seen."""
         if self.held(drained, now):
             return self.value
         self._held_until = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.options import StreamOptions
+from pipelines.sources.pubsub import Received, Subscription
 from pipelines.stream import Stream, run
 from pipelines.watermark import Watermark
 
@@ -40,9 +41,24 @@ class Doomed(Stream):
 class AcknowledgesFirst(Doomed):
     """What must not be: messages are acknowledged before they are committed. A control: the proof has to see it."""
 
-    def _once(self, received: list[Any]) -> None:
-        self.subscription.acknowledge([ack_id for ack_id, _ in received])
-        super()._once(received)
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.subscription: Any = Hasty(self.subscription)
+
+
+class Hasty:
+    """A subscription that acknowledges what it gives."""
+
+    def __init__(self, subscription: Subscription) -> None:
+        self.subscription = subscription
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.subscription, name)
+
+    def take(self, *given: Any, **more: Any) -> list[Received]:
+        received = self.subscription.take(*given, **more)
+        self.subscription.acknowledge([each.ack_id for each in received])
+        return received
 
 
 class HoldsNothing(Doomed):

@@ -175,6 +175,15 @@ def test_a_session_that_never_ends_is_cut_and_forgotten():
     assert stream.low >= (595 - 30 - 20) * SECOND, "what is over is forgotten"
 
 
+def test_a_cut_session_takes_nothing_of_the_next():
+    """Killed while the session that is held starts at the very edge from which rows are read again."""
+    stream = Stream(session(10, 30, SIMPLE))
+    told(stream, [row(t) for t in (0, 9, 18, 27, 30, 39, 48)], 51)
+    assert stream.low == 30 * SECOND and list(stream.table) == [("a", 0)]
+    stream.killed(from_clock=False)
+    assert told(stream, [], 58) == ([], [(30, 58, 0, False, 3)])
+
+
 def test_memory_is_bounded():
     for windowing in (sliding(40, 10, SIMPLE, lateness=20), session(10, 60, SIMPLE, lateness=20)):
         panes, sizes = Panes(windowing), []

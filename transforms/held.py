@@ -57,7 +57,7 @@ def settled(old: Sequence[bytes], fresh: Sequence[bytes], horizon: timedelta) ->
     now = greatest([*old, *fresh])
     if now is None:
         return [], False
-    alive = [c for c in old if _HEAD.unpack_from(c)[1] >= now - micros]
+    alive = [c for c in old if _HEAD.unpack_from(c)[1] >= now - 2 * micros]
     everything = _groups([*alive, *fresh], micros // 4)
     gone = sum(map(len, old)) - sum(map(len, alive))
     if gone > sum(map(len, alive)) or 2 * len(everything) + FRESH < len(alive):

@@ -2,8 +2,8 @@
 
 A model without classes answers one number a row, one with classes a row of probabilities.
 
-Loaded by SHA-256 and tried on the model's golden rows before the first row. ONNX Runtime executes no code from the file;
-external data and operators outside ai.onnx and ai.onnx.ml are refused by it or here.
+Loaded by SHA-256 and tried on the model's golden rows before the first row. ONNX Runtime executes no code from the file:
+it refuses external data, and operators that it was not built with (those of ai.onnx, ai.onnx.ml and com.microsoft it was).
 """
 
 import hashlib

@@ -166,7 +166,7 @@ class Sessions:
         cut: dict[Key, int] = {}  # a session that started before low is written for good: what lies up to its last row is none of ours
         for key, start, end, pane in rows:
             if start < low:
-                cut[key] = max(end - self.gap, cut.get(key, low))
+                cut[key] = max(end - self.gap, cut.get(key, end - self.gap))
             else:
                 self._written.setdefault(key, {})[start] = end, pane
         ours = [least > cut.get(key, low - 1) for key, least in zip(part[KEY].to_pylist(), part[LEAST].to_pylist())]

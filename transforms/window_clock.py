@@ -10,11 +10,12 @@ events of 2015 come by, and none is closed by now. It is the clock of a stream o
 shard.
 """
 
+from datetime import timedelta
 from typing import NamedTuple
 
 LONG_AGO, FOR_EVER = -(1 << 61), 1 << 60
 LAST = 9_223_371_950_454_774_999  # GlobalWindow().max_timestamp(): Beam's watermark goes there when a stream is drained
-IDLE = 30_000_000
+IDLE = timedelta(seconds=30)
 
 
 class Clock(NamedTuple):

@@ -16,6 +16,7 @@ import pyarrow as pa
 from apache_beam.io.gcp.bigquery import WriteToBigQuery
 from apache_beam.io.gcp.bigquery_tools import RetryStrategy
 from apache_beam.transforms.window import FixedWindows, GlobalWindows
+from apache_beam.typehints.decorators import no_annotations
 
 from pipelines.sinks.lake_files import conform, of_run
 from pipelines.sinks.loaded import Loaded
@@ -55,6 +56,7 @@ class InsertRows(beam.PTransform):
         super().__init__()
         self.table, self.columns, self.run = table, columns, run
 
+    @no_annotations  # Beam cannot read those of several collections
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> Loaded:
         rows = batches | "Rows" >> beam.FlatMap(rows_of, self.columns, self.run).with_output_types(dict[str, Any])
         written = rows | "Insert" >> WriteToBigQuery(
@@ -106,6 +108,7 @@ class KeepBooks(beam.PTransform):
         super().__init__()
         self.table, self.run, self.contract, self.engine = table, run, contract, engine
 
+    @no_annotations  # Beam cannot read those of several collections
     def expand(self, told: tuple[beam.PCollection[Tally], ...]) -> beam.PCollection[dict[str, Any]]:
         rows = (told | "Tallies" >> beam.Flatten() | "Minutes" >> beam.WindowInto(FixedWindows(_MINUTE))
                 | "Sum" >> beam.CombineGlobally(_Sum()).without_defaults()

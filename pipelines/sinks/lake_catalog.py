@@ -2,7 +2,7 @@
 
     OUT/catalog.sqlite   which Parquet files are which table, in which snapshot
     OUT/data             the Parquet files
-    OUT/running          one lock file for each run that lives
+    OUT/running          one lock file for each run that lives; stream.trying: what a stream has in hand
     OUT/commit.lock      held by whoever changes the catalog
     OUT/stream.lock      held by a stream as long as it runs; says who it is
 

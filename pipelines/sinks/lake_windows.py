@@ -1,15 +1,12 @@
 """The windows table of a lake: what its windows are read off, and how rows of it go and come, in the transaction that is open."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from datetime import date
 
 import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.window_scores import scorer
-from schemas.arrow import arrow_schema, window_columns
+from pipelines.window_rows import completed, scorer
 from schemas.contract import Contract
 from transforms.batch import ID_HASH, WATERMARK
 from transforms.panes import Changes
@@ -24,7 +21,8 @@ def measured(connection: "duckdb.DuckDBPyConnection", contract: Contract, since:
     from the first to the last, both included; all where both are None."""
     assert contract.windows is not None
     names = dict.fromkeys([contract.time, ID_HASH, WATERMARK, *contract.windows.key, *(m.field for m in contract.windows.measures if m.field)])
-    where, values = "", []
+    where: str = ""
+    values: list[object] = []
     if since is not None:
         where, values = f'WHERE d >= make_timestamp(?)::DATE AND epoch_us("{contract.time}") >= ?', [since, since]  # the day prunes partitions
     elif days is not None:
@@ -68,19 +66,6 @@ def written(connection: "duckdb.DuckDBPyConnection", since: int | None) -> pa.Re
     """key, window_start, window_end and pane of the windows that end after this time; of all where it is None."""
     where, values = ("", []) if since is None else ("WHERE epoch_us(window_end) > ?", [since])
     return _batch(connection.execute(f"SELECT key, window_start, window_end, pane FROM lake.windows {where}", values).to_arrow_table())
-
-
-def completed(rows: pa.RecordBatch, contract: Contract, scores: Callable[[pa.RecordBatch], pa.Array] | None, run: str | None) -> pa.RecordBatch:
-    """Window rows (transforms.window.window_schema) with all the columns of the table, scored where there is a model."""
-    schema = arrow_schema(window_columns(contract))
-    model = contract.windows.model if contract.windows else None
-    prediction = scores(rows) if scores and rows.num_rows else pa.nulls(rows.num_rows, pa.float32())
-    over = pc.greater(prediction, pa.scalar(model.threshold if model else 1.0, pa.float32()))
-    told = {"prediction": prediction, "label": over, "d": rows["window_start"].cast(pa.date32())}
-    lineage = {"model_name": model and model.name, "model_version": model and model.version, "model_digest": model and model.sha256,
-               "contract_version": contract.version, "run": run}
-    told |= {name: pa.array([value], pa.string()).take(pa.array(np.zeros(rows.num_rows, np.int32))) for name, value in lineage.items()}
-    return pa.RecordBatch.from_arrays([told[f.name] if f.name in told else rows[f.name] for f in schema], schema=schema)
 
 
 def _batch(table: pa.Table) -> pa.RecordBatch:

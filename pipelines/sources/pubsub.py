@@ -55,6 +55,7 @@ class Subscription:
         self._failure: Exception | None = None
         self._quiet_since = self._probed = clock()
         self._empty = False  # so the service has answered since the last message
+        self._short = False  # the last pull brought fewer messages than it asked for
         self._threads = [threading.Thread(target=self._guarded, args=(loop,), daemon=True) for loop in (self._pull, self._pull, self._keep)]
         self._senders = ThreadPoolExecutor(_SENDERS, "acknowledge")
 
@@ -98,6 +99,13 @@ class Subscription:
         """Nothing is in hand, and the service has answered that there is no more."""
         with self._changed:
             return self._empty and not self._hand.count
+
+    @property
+    def caught_up(self) -> bool:
+        """Drained, or near it: the last pull brought fewer messages than it asked for, and no more than that wait in hand. The nearest to
+        an empty subscription that is ever seen where messages never cease."""
+        with self._changed:
+            return (self._short or self._empty) and self._hand.count < min(_MOST_MESSAGES, self.max_messages)
 
     def acknowledge(self, ack_ids: Iterable[str]) -> int:
         """How many were not acknowledged, after some tries: they come again, as repeats. No lease of theirs is extended any more."""
@@ -174,7 +182,7 @@ class Subscription:
             if not received:
                 self._empty = self._quiet_since <= began  # what came meanwhile, more may follow
                 return 0
-            self._quiet_since, self._empty = now, False
+            self._quiet_since, self._empty, self._short = now, False, not at_once and len(received) < most
             self._hand.put(now, received, size)
             self._leases.add((r.ack_id for r in received), now + self.deadline)
             self._changed.notify_all()

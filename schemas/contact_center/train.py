@@ -142,7 +142,8 @@ def export(known: list[str], rarity: Floats, weights: Floats, intercepts: Floats
         helper.make_node("Gemm", ["even", "weights", "intercepts"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    constants = [helper.make_tensor("one", TensorProto.INT64, [1], [1]), helper.make_tensor("end", TensorProto.STRING, [], [b" \x03"]),
+    constants = [helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+                 helper.make_tensor("end", TensorProto.STRING, [], [b" \x03"]),  # type: ignore
                  helper.make_tensor("once", TensorProto.FLOAT, [], [1.0]), helper.make_tensor("least", TensorProto.FLOAT, [], [1e-6]),
                  *(helper.make_tensor(name, TensorProto.FLOAT, value.shape, value.tobytes(), raw=True)
                    for name, value in (("rarity", rarity), ("weights", weights), ("intercepts", intercepts)))]
