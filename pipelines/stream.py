@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -38,13 +37,13 @@ from pipelines.starting import Faults, beam_options, engine_of, lineage_of
 from pipelines.stopping import stopping
 from pipelines.stream_windows import StreamWindows
 from pipelines.suspects import Part, Suspects
+from pipelines.totals import Totals
 from pipelines.trace import frames
 from pipelines.watermark import Watermark
 from schemas.contract import Contract, load
 from transforms.decode import Decode
 from transforms.deduplicate import Marks, Sift
 from transforms.deidentify import EngineConfig
-from transforms.fates import LATE, READ, REFUSED, REPEATED, STORED
 from transforms.formats.block import Block
 from transforms.formats.messages import front
 from transforms.keys import Keys
@@ -117,10 +116,8 @@ class Stream:
         self.suspects = Suspects(lake.folder, options.subscription)
         self.trial = Trial(contract, keys, engine, handler, attributes, 60.0 if options.engine == "local" else 600.0)
         self.stop = threading.Event()
-        self.total: Counter[str] = Counter()
-        self.reasons: Counter[str] = Counter()
-        self.balanced = True
-        self.print_of_rows = 0
+        self.totals = Totals()
+        self.taken, self.caught_up = time.monotonic(), False
         self.watermark = Watermark(contract.disorder, subscription.deadline, time.monotonic())
         self._restore()
 
@@ -139,14 +136,15 @@ class Stream:
         finally:
             self.subscription.give_back()
             self.subscription.close()
-        row = self._sum()
+        row = self.totals.row(self.lake.name, f"{self.contract.name} {self.contract.version}", self.engine, self.number, self.started,
+                              datetime.now(timezone.utc), moment(self.watermark.value), moment(self.watermark.greatest))
         print(row.sentence())
         print(f"tables: {self.options.output}")
         if problem:
             print(f"penstock stream ended: {problem}; what was not acknowledged comes again", file=sys.stderr)
         if self.options.json:
             print(row.to_json())
-        return 0 if problem is None and self.balanced and row.balanced else 1
+        return 0 if problem is None and self.totals.balanced and row.balanced else 1
 
     def _runs(self) -> None:
         ends = time.monotonic() + self.options.for_.total_seconds() if self.options.for_ else None
@@ -156,11 +154,21 @@ class Stream:
             if ends is not None and now >= ends:
                 return
             received = self.subscription.take(self.options.wait.total_seconds(), self.stop, timeout=1.0 if ends is None else min(1.0, ends - now))
+            self.taken, self.caught_up = time.monotonic(), self._caught_up(received)
             if received or self._moved():
                 self._parts(received)
             if not received and self._idle():
                 return
             self.lake.keep_up(idle=not received)
+
+    def _caught_up(self, received: list[Received]) -> bool:
+        """Whether nothing is left of what was published before the start: what a dead process had in hand has come again.
+
+        Asked when messages are taken: by the end of a run, which may be long, others are in hand that the run did not store.
+        """
+        if not received:
+            return self.subscription.drained
+        return self.subscription.caught_up and min(message.published for _, message in received) >= self.started.timestamp() * 1_000_000
 
     def _idle(self) -> bool:
         """Whether --until_idle is over: nothing came for so long, and the watermark is where it will stay."""
@@ -169,7 +177,7 @@ class Stream:
 
     def _moved(self) -> bool:
         """Whether the watermark moves though nothing came: windows may close."""
-        return self.windows is not None and copy.copy(self.watermark).advance(self.subscription.drained, time.monotonic()) != self.watermark.value
+        return self.windows is not None and copy.copy(self.watermark).advance(self.caught_up, self.taken) != self.watermark.value
 
     def _parts(self, received: list[Received]) -> None:
         """One run; where messages are among them with which a process died, several."""
@@ -201,7 +209,7 @@ class Stream:
         if row is not None:
             self.subscription.acknowledge([ack_id for ack_id, _ in part.received])
             self.at("acknowledged")
-            self._count(row)
+            self.totals.add(row)
 
     def _committed(self, part: Part) -> LedgerRow | None:
         """The run's row in the ledger; None where there was nothing to write."""
@@ -219,9 +227,9 @@ class Stream:
             self.at("graph done")
         marks = [o for o in run.outcome if isinstance(o, Marks)]
         watermark = copy.copy(self.watermark)
-        watermark.stored(max((int(m.times.max()) for m in marks), default=None), time.monotonic())
+        watermark.stored(max((int(m.times.max()) for m in marks), default=None), self.taken)
         if part.last:
-            watermark.advance(self.subscription.caught_up, time.monotonic())
+            watermark.advance(self.caught_up, self.taken)
         try:
             changes = self._changes(run, watermark.value)
             if not part.received and not (changes and (changes.rows.num_rows or changes.gone.num_rows)):
@@ -258,16 +266,3 @@ class Stream:
         self.seen = Seen(self.lake.marks, self.lake.days(), self.contract.horizon)
         self.failed = Failed(self.lake.failed(self.options.subscription))
         self.windows = StreamWindows(self.contract, self.lake, state) if self.contract.windows else None
-
-    def _count(self, row: LedgerRow) -> None:
-        self.total.update({fate: getattr(row, fate) for fate in (READ, STORED, REPEATED, REFUSED, LATE)})
-        self.reasons.update(row.reasons)
-        self.balanced &= row.balanced
-        self.print_of_rows += int(row.fingerprint, 16)
-
-    def _sum(self) -> LedgerRow:
-        """The books of this process: the sum of its runs."""
-        read, stored, repeated, refused, late = (self.total[fate] for fate in (READ, STORED, REPEATED, REFUSED, LATE))
-        return LedgerRow(self.lake.name, "stream", f"{self.contract.name} {self.contract.version}", read, stored, repeated, refused, late, dict(self.reasons),
-                         f"{self.print_of_rows % (1 << 128):032x}", self.started, datetime.now(timezone.utc), (), self.engine, self.number,
-                         moment(self.watermark.value), moment(self.watermark.greatest))

@@ -64,6 +64,25 @@ class Out:
 _OUT: dict[str, Out] = {}
 
 
+class Kept:
+    """What the outputs of a transform carry, kept by name in this process."""
+
+    def __init__(self) -> None:
+        self.name = uuid.uuid4().hex
+        self.clear()
+
+    def clear(self) -> None:
+        _OUT[self.name] = Out()
+
+    @property
+    def out(self) -> Out:
+        return _OUT[self.name]
+
+    def take(self, made: Any, *outputs: str) -> None:
+        for output in outputs:
+            getattr(made, output) | f"Keep {output}" >> beam.ParDo(_Keep(self.name, output)).with_output_types(type(None))
+
+
 class _Keep(beam.DoFn):
     def __init__(self, run: str, output: str) -> None:
         self.run, self.output = run, output
@@ -84,10 +103,8 @@ def stream(steps: Steps) -> TestStream:
 
 
 def gathered(contract: Contract, steps: Steps, front: Front = Front(), decoder: Callable[[], DecodeBlock] | None = None, **options: Any) -> Out:
-    run = uuid.uuid4().hex
-    _OUT[run] = Out()
+    kept = Kept()
     with beam.Pipeline("BundleBasedDirectRunner", options=PipelineOptions([], streaming=True)) as pipeline:
         made = pipeline | stream(steps) | Gather(contract, SUBSCRIPTION, decoder or partial(make_decoder, contract, front), front, **options)
-        for output in ("events", "refused", "tally"):
-            getattr(made, output) | output >> beam.ParDo(_Keep(run, output)).with_output_types(type(None))
-    return _OUT.pop(run)
+        kept.take(made, "events", "refused", "tally")
+    return kept.out

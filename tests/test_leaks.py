@@ -31,6 +31,7 @@ from pipelines.sources.listing import listed
 from pipelines.trace import frames
 from schemas.contract import load
 from tests.failing_model import failing_contract
+from tests.pubsub_server import Broker
 from tests.runs import Seen, run
 from tests.scan import Scan, forms, pieces, views
 from tests.secrets import ANOTHER_DAY, CRASHES, CUT, FIELDS, KINDS, UNSCORABLE, Planted, files, planted
@@ -85,8 +86,20 @@ def evidence(tmp_path_factory) -> Evidence:
                                  f"--keys={folder}/keys"),
         "nothing right": lambda: batch("nothing right", "--runner=none", "--partition=today", "--engine=mine", "--colour=red", files="none", contract="sensus"),
     }
-    with ThreadPoolExecutor(2) as two:
-        runs = dict(zip(jobs, two.map(lambda job: job(), jobs.values()), strict=True))
+    def stream(broker: Broker, name: str, contract: object, files: str) -> Seen:
+        """Every line as a message, half of them again."""
+        lines = [line for path in sorted((folder / "in").glob(files)) for line in path.read_bytes().splitlines() if line]
+        subscription = f"projects/test-project/subscriptions/{name.replace(' ', '-')}"
+        broker.create("projects/test-project/topics/lines", subscription, seconds=1)
+        broker.publish("projects/test-project/topics/lines", [line for line in (*lines, *lines[::2]) if len(line) <= 10_000_000])
+        return run(folder / name, "stream", f"--contract={contract}", f"--subscription={subscription}", f"--output={folder}/{name}/out",
+                   f"--keys={folder}/keys", f"--pubsub_endpoint={broker.host}", "--until_idle=1s", "--wait=100ms", "--max_messages=400", "--json")
+
+    with Broker(shortest_deadline=1) as one, Broker(shortest_deadline=1) as other:
+        jobs |= {"stream": lambda: stream(one, "stream", "census", "rows*.ndjson"),
+                 "stream bug": lambda: stream(other, "stream bug", failing, "*.ndjson")}
+        with ThreadPoolExecutor(2) as two:
+            runs = dict(zip(jobs, two.map(lambda job: job(), jobs.values()), strict=True))
     tables = str(folder / "whole" / "out")
     asked = {"a wrong question": ("query", tables, "select cast(note as int) from events where note is not null"),
              "a wrong key": ("open", tables, f"--private_key={folder}/other/{key_folder.PRIVATE}"),
@@ -120,10 +133,14 @@ def test_nothing_that_a_run_shows_or_leaves_holds_a_secret(evidence) -> None:
 
 def test_the_runs_went_as_they_should(evidence) -> None:
     codes = {name: seen.code for name, seen in evidence.runs.items() if not name.startswith("help")}
-    assert codes == {"whole": 0, "unscorable": 0, "bug": 1, "full disk": 1, "no output": 2, "nothing right": 2, "a wrong question": 2, "a wrong key": 1}
+    assert codes == {"whole": 0, "unscorable": 0, "bug": 1, "full disk": 1, "no output": 2, "nothing right": 2, "stream": 0, "stream bug": 1,
+                     "a wrong question": 2, "a wrong key": 1}
     assert {seen.code for name, seen in evidence.runs.items() if name.startswith("help")} == {0}
     assert "IndexError" in evidence.runs["bug"].text() and "infer.py" in evidence.runs["bug"].text()
     assert "failed" in evidence.runs["full disk"].text()
+    assert "IndexError" in evidence.runs["stream bug"].text() and "is tried again" in evidence.runs["stream bug"].text()
+    streamed = json.loads(evidence.runs["stream"].outputs["stdout"].splitlines()[-1])
+    assert streamed["balanced"] and streamed["stored"] > 100 and streamed["repeated"] > 50 and len(streamed["reasons"]) >= 5
     books = {name: json.loads(evidence.runs[name].outputs["stdout"].splitlines()[-1]) for name in ("whole", "unscorable")}
     assert all(b["balanced"] for b in books.values())
     assert books["whole"]["repeated"] == 15 and books["whole"]["reasons"]["conflict"] == 14

@@ -65,8 +65,9 @@ class Panes:
         """The event time from which stored rows must be read again after a restart; None before the first settle."""
         if self.watermark is None:
             return None
-        held = self._kind.low() if isinstance(self._kind, Sessions) else since(self.windowing, self.watermark)
-        return self.watermark // cell_length(self.windowing) * cell_length(self.windowing) if held is None else held
+        low = since(self.windowing, self.watermark)
+        held = self._kind.low() if isinstance(self._kind, Sessions) else None
+        return low if held is None else max(low, held)  # a key that got no rows may be held longer than it can change
 
     def restore(self, low: int, watermark: int, parts: Sequence[pa.RecordBatch], written: pa.RecordBatch) -> None:
         """Brings back what stood after the last commit, in new Panes.
@@ -80,7 +81,7 @@ class Panes:
 
 
 def since(windowing: Windowing, watermark: int) -> int:
-    """An event time from which it is always enough to read: the low of Panes at this watermark is never less."""
+    """An event time from which it is always enough to read: what is told by watermark alone. Panes.low is never less."""
     length = cell_length(windowing)
     if windowing.kind == "session":
         low = watermark - 2 * micros(windowing.gap) - micros(windowing.lateness) - micros(windowing.max_length)

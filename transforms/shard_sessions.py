@@ -1,7 +1,8 @@
 """A shard's sessions (transforms.window_shard).
 
 Late rows may join sessions, or begin one earlier. Accumulating, a session that was told and is no more comes out as `gone`,
-and the one that took its rows is told with all of them. Discarding, nothing is taken back: the session that took them is
+and the one that took its rows is told with all of them; one that was told and is open again is told again as it closes.
+Discarding, nothing is taken back: the session that took them is
 told with the rows that are in no pane yet, and the panes of all starts together hold each row once.
 
 With F = watermark - gap - lateness, new rows come after F: what is forgotten is as in transforms.pane_sessions.
@@ -43,6 +44,7 @@ def fire(shard: Shard, parts: Sequence[pa.RecordBatch], before: int, watermark: 
     closed, was_closed = ends <= watermark, np.zeros(len(ends), bool)
     if shard.told is not None:
         was_closed = (at >= 0) & shard.told["closed"].to_numpy(zero_copy_only=False)[at]
+        touched |= (at >= 0) & (shard.told["window_end"].to_numpy()[at] != ends)  # late rows may also part what max_length parts elsewhere now
     has_fresh = np.bincount(fresh_of, minlength=len(firsts)) > 0
     tell = closed & (touched | ~was_closed) | (has_fresh & ~closed & is_early(before, watermark, windowing))
     if not accumulating:

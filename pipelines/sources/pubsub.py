@@ -102,10 +102,10 @@ class Subscription:
 
     @property
     def caught_up(self) -> bool:
-        """Drained, or near it: the last pull brought fewer messages than it asked for, and no more than that wait in hand. The nearest to
-        an empty subscription that is ever seen where messages never cease."""
+        """Drained, or near it: the last pull brought fewer messages than it asked for, and none waits in hand. The nearest to an empty
+        subscription that is ever seen where messages never cease, and seen right after take() alone."""
         with self._changed:
-            return (self._short or self._empty) and self._hand.count < min(_MOST_MESSAGES, self.max_messages)
+            return (self._short or self._empty) and not self._hand.count
 
     def acknowledge(self, ack_ids: Iterable[str]) -> int:
         """How many were not acknowledged, after some tries: they come again, as repeats. No lease of theirs is extended any more."""

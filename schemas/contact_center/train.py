@@ -39,10 +39,7 @@ from sklearn.preprocessing import normalize  # type: ignore
 
 from schemas.arrow import input_schema
 from schemas.contract import Contract, load
-from schemas.templates import inspect_template
 from transforms import keys
-from transforms.detectors.inspector import Inspector
-from transforms.detectors.tagger import Tagger
 from transforms.engines.local import LocalEngine
 from transforms.keys import Keys
 
@@ -72,11 +69,10 @@ def untrained() -> Contract:
 
 
 def as_stored(texts: list[str], contract: Contract) -> list[str]:
-    """The texts as the local engine stores them, with the tagger where the contract asks for it."""
-    inspector = Inspector.from_config(inspect_template(contract.inspect, contract.folder).inspect_config, Tagger() if contract.tagger else None)
+    """The texts as the local engine stores them."""
     with tempfile.TemporaryDirectory() as folder:
         keys.make(Path(folder) / "keys")  # what is found in a text is replaced by its infoType: no key has a part in it
-        engine = LocalEngine(contract, Keys(str(Path(folder) / "keys")), inspector).start()
+        engine = LocalEngine(contract, Keys(str(Path(folder) / "keys"))).start()
         engine.setup()
         schema = input_schema(contract)
         columns = [pa.array(texts, f.type) if f.name == "text" else pa.nulls(len(texts), f.type) for f in schema]
