@@ -12,7 +12,7 @@ import logging
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 
 import apache_beam as beam
@@ -78,7 +78,7 @@ def panes(batch: pa.RecordBatch, windowing: Windowing, rows: int) -> tuple[float
 def bounded(batch: pa.RecordBatch, windowing: Windowing, rows: int) -> tuple[float, Told]:
     """The same of the transform Window on FnApiRunner, the pipeline's own cost included."""
     _BATCHES[:] = [batch.slice(first, rows) for first in range(0, batch.num_rows, rows)]
-    return _timed(lambda p: p | beam.Create([0]) | beam.FlatMap(lambda _: _BATCHES).with_output_types(pa.RecordBatch) | Window(windowing, "at") | beam.Map(_keep))
+    return _timed(lambda p: p | beam.Create([0]) | beam.FlatMap(_batches).with_output_types(pa.RecordBatch) | Window(windowing, "at") | beam.Map(_keep))
 
 
 def stock(batch: pa.RecordBatch, fn: object, combine: bool) -> tuple[float, Told]:
@@ -86,7 +86,7 @@ def stock(batch: pa.RecordBatch, fn: object, combine: bool) -> tuple[float, Told
     listed = list(zip(batch["key"].to_pylist(), batch["n"].to_pylist(), batch["at"].cast(pa.int64()).to_pylist()))
 
     def add(pipeline: beam.Pipeline) -> None:
-        rows = (pipeline | beam.Create([0]) | beam.FlatMap(lambda _: (TimestampedValue((key, n), Timestamp(micros=at)) for key, n, at in _ROWS))
+        rows = (pipeline | beam.Create([0]) | beam.FlatMap(_rows).with_output_types(tuple[str, int])
                 | beam.WindowInto(fn, allowed_lateness=Duration(0)))
         grouped = rows | beam.CombinePerKey(_Five()) if combine else rows | beam.GroupByKey() | beam.MapTuple(lambda key, ns: (key, _five(ns)))
         grouped | beam.Map(_tell)
@@ -97,6 +97,15 @@ def stock(batch: pa.RecordBatch, fn: object, combine: bool) -> tuple[float, Told
 
 _BATCHES: list[pa.RecordBatch] = []  # taken from the process: elements of Create are encoded first
 _ROWS: list[tuple[str, int, int]] = []
+
+
+def _batches(_: int) -> list[pa.RecordBatch]:  # a lambda would be pickled by value, and the batches with it
+    return _BATCHES
+
+
+def _rows(_: int) -> Iterator[TimestampedValue]:
+    for key, n, at in _ROWS:
+        yield TimestampedValue((key, n), Timestamp(micros=at))
 
 
 def _five(ns: Iterable[int]) -> tuple[int, int, float, int, int]:

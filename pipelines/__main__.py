@@ -4,6 +4,7 @@ Exit code 0: done and balanced; 1: the run failed or the books do not balance; 2
 """
 
 import importlib
+import resource
 import sys
 import warnings
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ COMMANDS = {
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; answers its exit code."""
     warnings.filterwarnings("ignore", message="You are using a non-supported Python version", category=FutureWarning)  # Google's, on 3.10
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))  # a core dump would hold rows
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("--help", "-h", "help"):
         width = max(map(len, COMMANDS))

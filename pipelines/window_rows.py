@@ -22,7 +22,7 @@ def scorer(windowing: Windowing) -> Scores | None:
         return None
     handler = OnnxHandler(windowing.model)
     score = scorer_of(handler, handler.load_model(), windowing.model)
-    return lambda rows: infer(rows, score)[0]
+    return lambda rows: infer(rows, score, handler.row_errors)[0]
 
 
 def completed(rows: pa.RecordBatch, contract: Contract, scores: Scores | None, run: str | None) -> pa.RecordBatch:

@@ -33,6 +33,7 @@ def prepare(trial: Trial) -> Callable[[str, Message], Iterator[Reached]]:
                 time.sleep(10)
         elif act == b"raise":
             print("SECRET")
+            print("SECRET", file=sys.stderr)
             raise ValueError("SECRET")
         elif act == b"order":
             os.kill(os.getpid(), signal.SIGTERM)

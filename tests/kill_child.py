@@ -4,38 +4,55 @@ import os
 import signal
 import sys
 import time
-from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipelines.options import StreamOptions
 from pipelines.sources.pubsub import Received, Subscription
 from pipelines.stream import Stream, run
+from pipelines.suspects import Suspects
 from pipelines.watermark import Watermark
 
 STEPS = ("taken", "graph done", "locked", "added events", "added failures", "windows", "recorded", "committed", "settled", "acknowledged", "tidied")
 OFTEN = 4  # runs from one merge to the next: lives here are short
 
 
-class Doomed(Stream):
-    """Dies by SIGKILL when it comes to the step for the nth time; tells `told` when its first run is done."""
+class Death(NamedTuple):
+    """When a life ends: the nth time that it comes to this step ("": not by itself) in a phase: from the start on, once a run is
+    acknowledged ("held"), or once the watermark moves. forgetful: it knows nobody with whom an earlier life died."""
 
-    def __init__(self, fatal: str, nth: int, told: Connection, *given: Any) -> None:
-        met, alive = Counter[str](), True
+    step: str = ""
+    phase: str = "start"
+    nth: int = 1
+    forgetful: bool = True
+
+
+class Doomed(Stream):
+    """Dies by SIGKILL; tells `told` when a run is acknowledged, and when the watermark moves."""
+
+    def __init__(self, death: Death, folder: Path, told: Connection, *given: Any) -> None:
+        phases, met = ["start"], 0
 
         def at(step: str) -> None:
-            nonlocal alive
-            met[step] += 1
-            if step == fatal and met[step] == nth:
-                os.kill(os.getpid(), signal.SIGKILL)
-            if step == "acknowledged" and alive:
-                alive = False
-                told.send("alive")
+            nonlocal met
+            if step == death.step and death.phase in phases:
+                met += 1
+                if met == death.nth:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            for phase, reached in (("held", step == "acknowledged"), ("moving", self.watermark.value != began)):
+                if reached and phase not in phases:
+                    phases.append(phase)
+                    told.send(phase)
 
         super().__init__(*given, at=at)
+        began = self.watermark.value
         self.lake.at = at
         self.lake.tidy.often = OFTEN
+        if death.forgetful:
+            lonely = folder / str(os.getpid())
+            (lonely / "running").mkdir(parents=True)
+            self.suspects = Suspects(lonely, self.options.subscription)
 
 
 class AcknowledgesFirst(Doomed):
@@ -73,10 +90,9 @@ class HoldsNothing(Doomed):
         return True
 
 
-def live(folder: Path, options: StreamOptions, form: type[Doomed], fatal: str, nth: int, told: Connection) -> None:
+def live(folder: Path, options: StreamOptions, form: type[Doomed], death: Death, told: Connection) -> None:
     """One life; its output goes to folder/log."""
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    told.send("started")
-    sys.exit(run(options, [], lambda *given: form(fatal, nth, told, *given)))
+    sys.exit(run(options, [], lambda *given: form(death, folder, told, *given)))

@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from pipelines.tools.truth import STORED
 from schemas import contract as contracts
 from schemas.contract import Contract
 from tests import kill_child
+from tests.kill_child import Death
 from tests.kill_oracle import judge
 from tests.pubsub_faults import Fault, Faults
 from tests.pubsub_server import Broker
@@ -45,13 +47,14 @@ from tests.pubsub_server import Broker
 SPACING = {"gaming": 5, "telemetry": 40, "weblog": None, "census": None}
 """Seconds of event time from one event to the next; None: as they were. At RATE, an hour of them passes in seconds."""
 FORMS = {"as it is": kill_child.Doomed, "acknowledges first": kill_child.AcknowledgesFirst, "holds nothing": kill_child.HoldsNothing}
-RATE, TICK = 200, 0.02
+RATE, TICK = 150, 0.02
 PROMPT = 60.0  # seconds, by which a life must have come to its step
 
 
 @dataclass(frozen=True)
 class Drive:
-    """What is driven: one lake. emulator: HOST:PORT of Google's, "" for a broker of ours; deadline: of acknowledgements."""
+    """What is driven: one lake. emulator: HOST:PORT of Google's, "" for a broker of ours; deadline: of acknowledgements;
+    suspects: messages with which lives died are tried apart, which takes seconds a life."""
 
     contract: str
     kills: int
@@ -59,6 +62,7 @@ class Drive:
     form: str = "as it is"
     emulator: str = ""
     deadline: int = 2
+    suspects: bool = False
 
 
 @dataclass
@@ -117,24 +121,21 @@ def drive(given: Drive) -> Report:
     report, dice, began = Report(given), random.Random(given.seed), time.monotonic()
     contract = contracts.load(given.contract)
     folder = Path(tempfile.mkdtemp(prefix="penstock-kills-"))
-    processes = multiprocessing.get_context("forkserver")
-    processes.set_forkserver_preload(["tests.kill_child"])
     name = f"{given.contract}-{given.seed}-{os.getpid()}"
     topic, subscription = f"projects/penstock-kills/topics/{name}", f"projects/penstock-kills/subscriptions/{name}"
     try:
         with _backend(given, topic, subscription) as (host, send):
-            options = StreamOptions(given.contract, subscription, str(folder / "out"), wait=timedelta(seconds=0.1), max_messages=400, pubsub_endpoint=host,
+            options = StreamOptions(given.contract, subscription, str(folder / "out"), wait=timedelta(seconds=0.3), max_messages=400, pubsub_endpoint=host,
                                     keys=str(folder / "keys"))
             source = Source(contract, given.seed, topic, send)
             source.start()
-            for fatal, nth in _deaths(given.kills, dice):
-                report.deaths[_life(processes, folder, options, given, fatal, nth, dice, report)] += 1
+            lives = Lives(given, folder, options, dice)
+            for death in _deaths(given, dice):
+                lives.killed(death) if death else lives.told()
             source.end()
-            last = StreamOptions(**{**vars(options), "until_idle": timedelta(seconds=1.5)})
-            _life(processes, folder, last, given, "at the end", 0, dice, report)
+            lives.last()
         verdict = judge(folder / "out", contract, source.published)
-        report.figures = verdict.figures
-        report.faults |= verdict.faults
+        report.deaths, report.figures, report.faults = lives.deaths, verdict.figures, lives.faults | verdict.faults
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.seconds = time.monotonic() - began
@@ -158,52 +159,79 @@ def _backend(given: Drive, topic: str, subscription: str) -> Iterator[tuple[str,
         yield broker.host, broker.publish
 
 
-def _deaths(kills: int, dice: random.Random) -> Iterator[tuple[str, int]]:
-    """(step, at which time it is come to): every step in turn, a third at the first time, a third while the watermark is held, a third
-    when it moves; one in four at any moment, and one in eight more is told to end."""
+def _deaths(given: Drive, dice: random.Random) -> Iterator[Death | None]:
+    """How the lives end: by every step in turn, many once the watermark moves; one in five at any moment. None: that one is told
+    to end, which is no kill."""
     steps = list(kill_child.STEPS)
     dice.shuffle(steps)
-    turn = itertools.cycle(steps)
-    for number in range(kills):
+    turn, forgetful = itertools.cycle(steps), not given.suspects
+    # The watermark moves when one deadline is over: with a long one that is waited for now and then.
+    phases = ("moving", "start", "moving", "held") if given.deadline < 5 else ("start", "held", "start", "held", "moving", "held")
+    for number in range(given.kills):
         if number % 8 == 5:
-            yield "told to end", 0
-        fatal = "" if number % 4 == 3 else next(turn)
-        nth = (1, dice.randint(2, 4), dice.randint(6, 12))[number % 3]
-        yield fatal, min(nth, 3) if fatal == "tidied" else nth
+            yield None
+        if number % 5 == 3:
+            yield Death(forgetful=forgetful)
+        else:
+            yield Death(next(turn), phases[number % len(phases)], dice.randint(1, 3), forgetful)
 
 
-def _life(processes: Any, folder: Path, options: StreamOptions, given: Drive, fatal: str, nth: int, dice: random.Random, report: Report) -> str:
-    """Lives once; how it ended. What it should not have done goes into the report."""
-    heard, told = processes.Pipe(duplex=False)
-    child = processes.Process(target=kill_child.live, args=(folder, options, FORMS[given.form], fatal, nth, told))
-    child.start()
-    told.close()
-    until = time.monotonic() + PROMPT
-    if fatal == "":
-        time.sleep(dice.uniform(0, given.deadline * 2))
-        child.kill()
-    elif fatal == "told to end":
-        while heard.poll(PROMPT) and heard.recv() != "alive":
-            pass
-        time.sleep(dice.uniform(0, given.deadline))
-        os.kill(child.pid, signal.SIGTERM)
-    child.join(max(0, until - time.monotonic()))
-    heard.close()
-    ended = child.exitcode
-    if ended is None:
-        child.kill()
-        child.join()
-    right = 0 if fatal in ("told to end", "at the end") else -signal.SIGKILL
-    if ended != right:
-        log = (folder / "log").read_text()[-2_000:] if (folder / "log").exists() else ""
-        report.faults[f"a life that should have ended by '{fatal or 'any moment'}' ended with {ended}: {log}"] = 1
-    return fatal or "any moment"
+class Lives:
+    """Lives of one lake, one after the other."""
+
+    def __init__(self, given: Drive, folder: Path, options: StreamOptions, dice: random.Random) -> None:
+        self.deaths, self.faults = Counter[str](), dict[str, int]()
+        self._given, self._folder, self._options, self._dice = given, folder, options, dice
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["tests.kill_child"])
+
+    def killed(self, death: Death) -> None:
+        """One that ends by SIGKILL."""
+        child, heard = self._begun(self._options, death)
+        if not death.step:
+            heard.poll(self._dice.uniform(0, self._given.deadline * 1.5))
+            time.sleep(self._dice.uniform(0, self._given.deadline / 2))
+            child.kill()
+        self._ended(child, heard, -signal.SIGKILL, death.step or "any moment")
+
+    def told(self) -> None:
+        """One that ends by SIGTERM."""
+        child, heard = self._begun(self._options, Death(forgetful=not self._given.suspects))
+        if heard.poll(PROMPT):
+            time.sleep(self._dice.uniform(0, self._given.deadline / 2))
+            os.kill(child.pid, signal.SIGTERM)
+        self._ended(child, heard, 0, "told to end")
+
+    def last(self) -> None:
+        """One that ends when there is nothing more to do."""
+        options = StreamOptions(**{**vars(self._options), "until_idle": timedelta(seconds=1.5)})
+        self._ended(*self._begun(options, Death(forgetful=not self._given.suspects)), 0, "")
+
+    def _begun(self, options: StreamOptions, death: Death) -> tuple[Any, Connection]:
+        heard, told = self._processes.Pipe(duplex=False)
+        child = self._processes.Process(target=kill_child.live, args=(self._folder, options, FORMS[self._given.form], death, told))
+        child.start()
+        told.close()
+        return child, heard
+
+    def _ended(self, child: Any, heard: Connection, code: int, death: str) -> None:
+        child.join(PROMPT)
+        ended = child.exitcode
+        if ended is None:
+            child.kill()
+            child.join()
+        heard.close()
+        if ended != code:
+            log = self._folder / "log"
+            self.faults[f"a life of '{death or 'the end'}' ended with {ended}: {log.read_text()[-2_000:] if log.exists() else ''}"] = 1
+        if death:
+            self.deaths[death] += 1
 
 
-def drives(kills: int, seed: int, emulator: str = "", deadline: int = 2) -> list[Drive]:
+def drives(kills: int, seed: int, **more: Any) -> list[Drive]:
     """Kills shared out over the contracts."""
     names = list(SPACING)
-    return [Drive(name, kills // len(names) + (i < kills % len(names)), seed + i, emulator=emulator, deadline=deadline) for i, name in enumerate(names)]
+    return [Drive(name, kills // len(names) + (i < kills % len(names)), seed + i, **more) for i, name in enumerate(names)]
 
 
 def driven(listed: list[Drive]) -> list[Report]:
@@ -218,12 +246,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--contract", default="", help=f"one of {', '.join(SPACING)}; all where it is not given")
     parser.add_argument("--form", default="as it is", help=f"one of {', '.join(FORMS)}")
+    parser.add_argument("--suspects", action="store_true", help="try messages with which lives died apart, as the job does; slower")
     parser.add_argument("--emulator", default="", help="HOST:PORT of Google's emulator, in place of a broker of ours; its shortest deadline is 10 s")
     given = parser.parse_args()
-    deadline = 10 if given.emulator else 2
-    listed = ([Drive(given.contract, given.kills, given.seed, given.form, given.emulator, deadline)] if given.contract else
-              [Drive(d.contract, d.kills, d.seed, given.form, given.emulator, deadline) for d in drives(given.kills, given.seed)])
-    reports = driven(listed)
+    more = {"form": given.form, "emulator": given.emulator, "deadline": 10 if given.emulator else 2, "suspects": given.suspects}
+    reports = driven([Drive(given.contract, given.kills, given.seed, **more)] if given.contract else drives(given.kills, given.seed, **more))
     for report in reports:
         print(report.text())
     print(f"{sum(r.drive.kills for r in reports)} kills")

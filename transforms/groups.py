@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Ints = npt.NDArray[np.int64]
 _WIDE = 1 << 20
@@ -52,9 +53,10 @@ def dense(values: Ints) -> tuple[Ints, int]:
 def ranked(texts: pa.Array) -> tuple[Ints, pa.Array]:
     """Codes of strings in their order, null last, and the string (or null) of each code."""
     encoded = texts.dictionary_encode()
-    order = encoded.dictionary.take(pa.compute.sort_indices(encoded.dictionary)) if len(encoded.dictionary) else encoded.dictionary
+    sorted_ = pc.sort_indices(encoded.dictionary)
+    order = encoded.dictionary.take(sorted_)
     ranks = np.empty(len(order) + 1, np.int64)
-    ranks[pa.compute.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(order))
+    ranks[sorted_.to_numpy()] = np.arange(len(order))
     ranks[-1] = len(order)
     codes = ranks[encoded.indices.fill_null(len(order)).to_numpy()]
     return codes, pa.concat_arrays([order, pa.nulls(1, order.type)])

@@ -1,9 +1,9 @@
 """A shard's sessions (transforms.window_shard).
 
-Late rows may join sessions, or begin one earlier. Accumulating, a session that was told and is no more comes out as `gone`,
-and the one that took its rows is told with all of them; one that was told and is open again is told again as it closes.
-Discarding, nothing is taken back: the session that took them is
-told with the rows that are in no pane yet, and the panes of all starts together hold each row once.
+Late rows may join sessions, part them elsewhere (max_length), or begin one earlier. Accumulating, a session that was told
+and is no more comes out as `gone`, and those that have its rows are told with all of theirs; one that is open again is told
+again as it closes. Discarding, nothing is taken back: each session is told with the rows that are in no pane yet, and the
+panes of all starts together hold each row once.
 
 With F = watermark - gap - lateness, new rows come after F: what is forgotten is as in transforms.pane_sessions.
 """

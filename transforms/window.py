@@ -13,6 +13,8 @@ import apache_beam as beam
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
 
 from schemas.arrow import arrow_type
 from schemas.windows import Windowing
@@ -22,6 +24,7 @@ from transforms.partials import CELL, FIRST, GREATEST, KEY, LEAST, combined, joi
 
 __all__ = ["Window", "combined", "partials", "windows", "window_schema"]
 SHARDS = 32
+_HELD = 100_000  # partials of a bundle, before they go on
 _AT_ONCE = 1 << 20  # partials that are merged at once: sliding windows take each one many times
 _TIME = arrow_type("timestamp-micros")
 
@@ -113,7 +116,7 @@ def _told(keys: pa.Array, starts: Ints, ends: Ints, held: dict[str, pa.Array], w
 class Window(beam.PTransform):
     """Batches of stored events to window rows (schema: window_schema), as if no more events were to come.
 
-    Partials travel, not rows: one batch of them for each batch of events and shard of the key. A late row counts in no
+    Partials travel, not rows: a batch of them for each shard of the key. A late row counts in no
     window; whoever stored it has told so already. time: the column of the event time.
     """
 
@@ -129,16 +132,35 @@ class Window(beam.PTransform):
 
 
 class _PartialsFn(beam.DoFn):
+    """Batches may be small: what travels is combined over a bundle, up to _HELD partials."""
+
     def __init__(self, windowing: Windowing, time: str, shards: int) -> None:
         self.windowing, self.time, self.shards = windowing, time, shards
 
+    def start_bundle(self) -> None:
+        self.parts: list[pa.RecordBatch] = []
+        self.rows = 0
+
     def process(self, batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
         part, _ = partials(batch, self.windowing, self.time)
-        encoded = part[KEY].dictionary_encode(null_encoding="encode")
-        shards = np.array([zlib.crc32((key or "").encode()) % self.shards for key in encoded.dictionary.to_pylist()], np.int64)
-        of = shards[encoded.indices.to_numpy()]
-        for shard in np.unique(of).tolist():
-            yield shard, part.filter(pa.array(of == shard))
+        self.parts.append(part)
+        self.rows += part.num_rows
+        if self.rows > _HELD:
+            yield from self._sharded()
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for keyed in self._sharded():
+            yield WindowedValue(keyed, GlobalWindow().max_timestamp(), [GlobalWindow()])
+
+    def _sharded(self) -> Iterator[tuple[int, pa.RecordBatch]]:
+        if self.rows:
+            part = combined(self.parts, self.windowing)
+            encoded = part[KEY].dictionary_encode(null_encoding="encode")
+            shards = np.array([zlib.crc32((key or "").encode()) % self.shards for key in encoded.dictionary.to_pylist()], np.int64)
+            of = shards[encoded.indices.to_numpy()]
+            for shard in np.unique(of).tolist():
+                yield shard, part.filter(pa.array(of == shard))
+        self.parts, self.rows = [], 0
 
 
 class _WindowsFn(beam.DoFn):

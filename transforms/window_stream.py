@@ -138,8 +138,8 @@ class _HoldFn(beam.DoFn):
         self.counted = replace(windowing, measures=(*windowing.measures, _ROWS))
 
     def process(self, element: Piece, at: Timestamp = beam.DoFn.TimestampParam, new: Any = beam.DoFn.StateParam(NEW),
-                clock: Any = beam.DoFn.StateParam(CLOCK), timer: Any = beam.DoFn.TimerParam(DUE)) -> Iterator[
-            pa.RecordBatch | TaggedOutput[Literal["refused", "gone"], pa.RecordBatch]]:
+                clock: Any = beam.DoFn.StateParam(CLOCK), due: Any = beam.DoFn.TimerParam(DUE)) -> Iterator[
+                    pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["gone"], pa.RecordBatch]]:
         whole, watermark, piece = element[1]
         now, published = Clock(*(clock.read() or ())), max(at.micros, LONG_AGO)
         if whole:
@@ -152,22 +152,21 @@ class _HoldFn(beam.DoFn):
             if over.num_rows:
                 yield TaggedOutput("refused", _late_cells(over, self.contract))
         watermark = published - self.disorder if watermark == LONG_AGO else watermark
-        due = FOR_EVER
+        soon = FOR_EVER
         if part.num_rows:
             new.add(part)
-            due = soonest(part, watermark if now.watermark == LONG_AGO else now.watermark, self.windowing)
-        self._set(now.heard(published, watermark, due), clock, timer)
+            soon = soonest(part, watermark if now.watermark == LONG_AGO else now.watermark, self.windowing)
+        self._set(now.heard(published, watermark, soon), clock, due)
 
     @on_timer(DUE)
     def tell(self, at: Timestamp = beam.DoFn.TimestampParam, new: Any = beam.DoFn.StateParam(NEW), held: Any = beam.DoFn.StateParam(HELD),
              fresh: Any = beam.DoFn.StateParam(FRESH), told: Any = beam.DoFn.StateParam(TOLD), clock: Any = beam.DoFn.StateParam(CLOCK),
-             timer: Any = beam.DoFn.TimerParam(DUE)) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["gone"], pa.RecordBatch]]:
+             due: Any = beam.DoFn.TimerParam(DUE)) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["gone"], pa.RecordBatch]]:
         now = Clock(*(clock.read() or ()))
         watermark = now.at(at.micros, self.disorder, self.idle)
-        states = (held, fresh, told)
-        firing = fire(Shard(*(state.read() for state in states)), list(new.read()), now.watermark, watermark, self.windowing)
+        firing = fire(Shard(*(state.read() for state in (held, fresh, told))), list(new.read()), now.watermark, watermark, self.windowing)
         new.clear()
-        for state, batch in zip(states, firing.shard):
+        for state, batch in zip((held, fresh, told), firing.shard):
             if batch is None:
                 state.clear()
             else:
@@ -176,13 +175,13 @@ class _HoldFn(beam.DoFn):
             yield TaggedOutput("gone", firing.gone)
         if firing.rows.num_rows:
             yield firing.rows
-        self._set(now.settled(at.micros, watermark, firing.due), clock, timer)
+        self._set(now.settled(at.micros, watermark, firing.due), clock, due)
 
-    def _set(self, now: Clock, clock: Any, timer: Any) -> None:
+    def _set(self, now: Clock, clock: Any, due: Any) -> None:
         clock.write(tuple(now))
         at = now.next(self.disorder, self.idle)
         if at is not None:
-            timer.set(Timestamp(micros=at))
+            due.set(Timestamp(micros=at))
 
 
 def _greatest(batch: pa.RecordBatch) -> int:
@@ -195,9 +194,8 @@ def _at_least(rows: pa.RecordBatch, watermark: int) -> pa.RecordBatch:
     """Rows that carry at least this watermark."""
     if watermark == LONG_AGO:
         return rows
-    least = pa.scalar(watermark, _TIME)
-    own = rows[WATERMARK].cast(_TIME) if WATERMARK in rows.schema.names else pa.nulls(rows.num_rows, _TIME)
-    return with_column(rows, WATERMARK, pc.max_element_wise(own, least))
+    own = rows[WATERMARK].cast(_TIME).cast(pa.int64()) if WATERMARK in rows.schema.names else pa.nulls(rows.num_rows, pa.int64())
+    return with_column(rows, WATERMARK, pc.max_element_wise(own, pa.scalar(watermark)).cast(_TIME))
 
 
 def _late(batch: pa.RecordBatch, late: Mask, contract: Contract) -> pa.RecordBatch:

@@ -8,6 +8,7 @@ It is made for prose. Machine logs are not prose: user agents look like names, s
 
 import io
 import math
+import threading
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -27,6 +28,7 @@ SCREEN = 1.0  # a text whose words, each read alone, all stay this far (log odds
 BUCKETS = 1 << 21
 
 Floats = npt.NDArray[np.float32]
+_ALONE = threading.Lock()
 
 
 class Span(NamedTuple):
@@ -63,17 +65,18 @@ class Tagger:
         self._forget()
 
     def find(self, texts: Sequence[str]) -> list[list[Span]]:
-        """The findings of each text, in order of their start; findings of one text do not overlap."""
+        """The findings of each text, in order of their start; findings of one text do not overlap. One thread of a process at a time."""
         found: list[list[Span]] = []
         ahead: list[str] = []
         room = BATCH_CHARACTERS
-        for text in texts:
-            if ahead and (len(ahead) == BATCH_TEXTS or len(text) > room):
-                found += self._find(ahead)
-                ahead, room = [], BATCH_CHARACTERS
-            ahead.append(text)
-            room -= len(text)
-        return found + self._find(ahead) if ahead else found
+        with _ALONE:  # what it remembers of words is shared by threads that share an engine
+            for text in texts:
+                if ahead and (len(ahead) == BATCH_TEXTS or len(text) > room):
+                    found += self._find(ahead)
+                    ahead, room = [], BATCH_CHARACTERS
+                ahead.append(text)
+                room -= len(text)
+            return found + self._find(ahead) if ahead else found
 
     def _forget(self) -> None:
         self._ids: dict[str, dict[str, int]] = {"": {}, "y": {}, "Y": {}}
