@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
+MINUTES ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo stream test check bench dlp broker fuzz docs model lock clean
+.PHONY: help install dev demo stream test check bench dlp broker fuzz kill soak growth docs model lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +62,15 @@ broker: install  ## a Pub/Sub broker on this machine, localhost:8086, for PUBSUB
 
 fuzz: dev  ## 100,000 mutated rows and files
 	$(BIN)/python -m tests.fuzz --items=100000
+
+kill: dev  ## kill the stream 200 times: nothing lost, nothing twice, every window right
+	$(BIN)/python -m tests.kills --kills=200 --suspects
+
+soak: dev  ## 10 minutes of the stream at 1,000 messages a second: nothing may grow; make soak MINUTES=30
+	$(BIN)/python -m tests.soak --minutes=$(MINUTES) --rate=1000
+
+growth: dev  ## commit, open and query times of a stream's tables after 500 and after 5,000 commits
+	$(BIN)/python -m benchmarks.growth
 
 docs: install  ## write the generated parts of README and docs anew
 	$(BIN)/python -m pipelines.tools.docs

@@ -31,7 +31,7 @@ from transforms.batch import with_column
 from transforms.ledger import Tally
 
 QUERIES = {"count": "SELECT count(*) FROM events", "by run": "SELECT run, count(*) FROM events GROUP BY ALL ORDER BY ALL DESC LIMIT 5",
-           "one day": f"SELECT count(*), max(at) FROM events WHERE d = DATE '{DAY}'", "failures": "SELECT reason, count(*) FROM failures GROUP BY ALL",
+           "one day": f"SELECT count(*), max(\"at\") FROM events WHERE d = DATE '{DAY}'", "failures": "SELECT reason, count(*) FROM failures GROUP BY ALL",
            "ledger": "SELECT count(*), sum(stored), max(watermark) FROM runs"}
 GRACE, KEPT = 20.0, 60.0  # seconds; 600 and 3,600 in a stream
 PER_DAY = 1_000  # runs
@@ -60,6 +60,7 @@ def _table(folder: Path, commits: int, rows: int) -> int:
         _commit(lake, 1, rows, writer)
         reader = processes.Process(target=_read, args=(folder, told, stop))
         reader.start()
+        told.close()
         for number in range(2, commits + 1):
             _commit(lake, number, rows, writer)
             begun = time.perf_counter()

@@ -53,7 +53,7 @@ from transforms.window_shard import Mask, Shard, time_of
 
 _EPOCH, _TIME = datetime(1970, 1, 1, tzinfo=timezone.utc), pa.timestamp("us", "UTC")
 Piece = tuple[int, tuple[bool, int, pa.RecordBatch]]
-"""(shard, (whether they are whole rows, the greatest watermark that they carry or LONG_AGO, rows or partials))."""
+"""(shard, (whether they are whole rows, how far event time had come as they were read, rows or partials))."""
 _ROWS = Measure("", "count", None, None, "long")  # in every partial: what comes too late is counted by it
 
 
@@ -97,7 +97,7 @@ class _MeasureFn(beam.DoFn):
         part, late = partials(batch, self.counted, self.contract.time)
         if late.any():
             yield TaggedOutput("refused", _late(batch, late, self.contract))
-        watermark = _greatest(batch)
+        watermark = self._come_to(batch)
         old = self._closed_long_ago(batch, max(at.micros, LONG_AGO)) & ~late
         if old.any():
             part, _ = partials(batch.filter(pa.array(~old)), self.counted, self.contract.time)
@@ -107,6 +107,11 @@ class _MeasureFn(beam.DoFn):
                 yield shard, (True, watermark, whole)
         for shard, piece in self._by_shard(part, part[KEY]):
             yield shard, (False, watermark, piece)
+
+    def _come_to(self, batch: pa.RecordBatch) -> int:
+        """The greatest watermark that rows carry; where none carries one, what their event times say."""
+        found = pc.max(batch[WATERMARK].cast(_TIME).cast(pa.int64())).as_py() if WATERMARK in batch.schema.names else None
+        return int(time_of(batch, self.contract.time).max(initial=LONG_AGO)) - micros(self.contract.disorder) if found is None else int(found)
 
     def _closed_long_ago(self, batch: pa.RecordBatch, at: int) -> Mask:
         """The rows of which a window may be forgotten at this time of Beam's watermark."""
@@ -151,7 +156,6 @@ class _HoldFn(beam.DoFn):
             part, over = still_open(piece, now.watermark, self.windowing)
             if over.num_rows:
                 yield TaggedOutput("refused", _late_cells(over, self.contract))
-        watermark = published - self.disorder if watermark == LONG_AGO else watermark
         soon = FOR_EVER
         if part.num_rows:
             new.add(part)
@@ -182,12 +186,6 @@ class _HoldFn(beam.DoFn):
         at = now.next(self.disorder, self.idle)
         if at is not None:
             due.set(Timestamp(micros=at))
-
-
-def _greatest(batch: pa.RecordBatch) -> int:
-    """The greatest watermark that rows carry, LONG_AGO where none carries one."""
-    found = pc.max(batch[WATERMARK].cast(_TIME).cast(pa.int64())).as_py() if WATERMARK in batch.schema.names else None
-    return LONG_AGO if found is None else int(found)
 
 
 def _at_least(rows: pa.RecordBatch, watermark: int) -> pa.RecordBatch:
