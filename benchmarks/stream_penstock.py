@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import sys
 import time
 from datetime import timedelta
 from typing import Any
@@ -27,6 +28,7 @@ def main() -> None:
                     made.stop.set()
 
         made = stream.Stream(*parts, at=at)
+        print("ready", file=sys.stderr, flush=True)
         clock.start()
         return made
 

@@ -1,6 +1,7 @@
 """What the variants stored of the same messages: their books, and one digest for all of them."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,7 @@ def disputed(contract: Contract, bodies: Iterable[bytes]) -> list[str]:
 
 def stored(output: Path, contract: Contract, apart: list[str]) -> Stored:
     """Read from the tables, as whoever asks them sees them."""
-    with Lake.reader(str(output)) as reader:
+    with closing(Lake.reader(str(output))) as reader:
         connection: duckdb.DuckDBPyConnection = reader.connection
         books = connection.execute("SELECT sum(stored)::BIGINT, sum(repeated)::BIGINT, sum(refused)::BIGINT FROM lake.runs").fetchone()
         names = [name for name, *_ in connection.execute("DESCRIBE lake.events").fetchall() if name not in _LEFT_OUT]
