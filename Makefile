@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 MINUTES ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo stream test check bench dlp broker fuzz kill soak growth docs model lock clean
+.PHONY: help install dev demo stream emulators-env test check bench dlp broker fuzz kill soak growth docs model lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,7 +40,14 @@ demo: install  ## census events from files to tables, with three questions to th
 stream: install  ## a Pub/Sub broker, a publisher, the stream job and a live view of its tables; ^C ends them in order
 	@$(BIN)/python -m tests.live build/stream
 
-test: dev  ## every test
+emulators-env: build/emulators/gcs/installed  ## the emulators that tests use, each in an environment of its own
+
+build/emulators/gcs/installed:
+	@rm -rf build/emulators/gcs; $(PYTHON) -m venv build/emulators/gcs \
+	  && build/emulators/gcs/bin/python -m pip install --quiet --disable-pip-version-check gcp-storage-emulator==2026.7.19 && touch $@ \
+	  || { rm -rf build/emulators/gcs; echo "No emulator of Cloud Storage: the tests that need it will be skipped."; }
+
+test: dev emulators-env  ## every test
 	$(BIN)/python -m pytest
 
 check: dev  ## style, types, imports
@@ -48,8 +55,9 @@ check: dev  ## style, types, imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: dev  ## speed and memory: the job, DLP's calls and bytes, detectors, operators
+bench: dev  ## speed and memory: the batch job, streams, DLP's calls and bytes, detectors, operators
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.dlp
 	$(BIN)/python -m benchmarks.detectors
 	$(BIN)/python -m benchmarks.operators

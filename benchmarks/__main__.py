@@ -93,7 +93,7 @@ def _digest(output: Path, disputed: pa.Table) -> str:
     connection.execute("SET TimeZone = 'UTC'")
     files = [str(p) for p in output.rglob("*.parquet") if not {"failures", "runs"} & {*p.parts, p.stem}]
     stored = connection.sql(f"SELECT * FROM read_parquet({files}, hive_partitioning = false)")
-    left_out = {"origin", "id_hash", "content_hash", "contract_version", "policy_digest", "model_name", "model_version", "model_digest"}
+    left_out = {"run", "watermark", "origin", "id_hash", "content_hash", "contract_version", "policy_digest", "model_name", "model_version", "model_digest"}
     columns = sorted(set(stored.columns) - left_out - {"score"})
     (rows, total), = connection.sql(f"""SELECT count(*), sum(hash(round(score::DOUBLE, 4), {', '.join(columns)})::HUGEINT)
         FILTER (WHERE application_id NOT IN (SELECT application_id FROM disputed)) FROM stored""").fetchall()

@@ -153,7 +153,7 @@ def table(rows: int, rounds: int) -> list[dict[str, object]]:
     print(f"{'':20}{'panes of 200':>14}{'of 5,000':>10}{'Window':>9}{'of 10 x rows':>14}{'GroupByKey':>12}{'CombinePerKey':>15}{'best stock / Window of 10 x rows':>34}")
     for kind, (windowing, fn) in KINDS.items():
         took: dict[str, list[float]] = {}
-        for number in range(rounds):
+        for _ in range(rounds):
             variants = {"panes_200": panes(batch, windowing, 200), "panes_5000": panes(batch, windowing, 5_000), "window": bounded(batch, windowing, 5_000),
                         "group": stock(batch, fn(), False), "combine": stock(batch, fn(), True)}
             if len({frozenset(found) for _, found in variants.values()}) != 1:

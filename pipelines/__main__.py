@@ -27,7 +27,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "batch": Command(options.BatchOptions, "pipelines.batch", "Files to tables: reads, deduplicates, de-identifies, scores and stores.", True),
+    "backfill": Command(options.BackfillOptions, "pipelines.backfill", "A batch run for each day of a range, some at once; goes on where it stopped.", True),
     "stream": Command(options.StreamOptions, "pipelines.stream", "Pub/Sub to tables, for as long as it runs: nothing lost, nothing stored twice.", True),
+    "replay": Command(options.ReplayOptions, "pipelines.replay", "Tries failures again, opened with the private key: stores what is accepted now.", True),
     "windows": Command(options.WindowsOptions, "pipelines.windows", "Rebuilds the windows table from the stored events, as if no more were to come."),
     "generate": Command(options.GenerateOptions, "pipelines.tools.generate", "Writes events of a shipped contract, and the books that must come out."),
     "publish": Command(options.PublishOptions, "pipelines.tools.publish", "Publishes events of a shipped contract to Pub/Sub: late, out of order, repeated."),

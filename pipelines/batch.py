@@ -13,14 +13,16 @@ from pipelines import graph
 from pipelines.keyfolder import open_keys
 from pipelines.options import BatchOptions
 from pipelines.progress import Watch
+from pipelines.sinks.bigquery_replace import Replacement, Target
 from pipelines.sinks.lake import Lake
 from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import listed
 from pipelines.starting import Faults, beam_options, engine_of, lineage_of
 from pipelines.trace import frames
-from schemas.contract import load
+from schemas.contract import Contract, load
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate
+from transforms.ledger import LedgerRow
 from transforms.onnx import OnnxHandler
 from transforms.park import Park
 
@@ -44,11 +46,15 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     if contract and contract.model:
         model = contract.model
         faults.of(lambda: OnnxHandler(model).load_model())
+    target = faults.of(lambda: _target(options, contract)) if contract else None
     faults.stop()
     assert contract and files and keys and given and engine
     started = datetime.now(timezone.utc)
-    run_id = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    with Lake.writer(options.output, contract, run_id) as lake:
+    run_id = options.run or f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    done = (target.done(run_id) if target else Lake.done(options.output, run_id)) if options.run else None
+    if done:
+        return _tell(options, done)
+    with target.run(run_id) if target else Lake.writer(options.output, contract, run_id, options.partition) as lake:
         parts = graph.Parts(
             contract=contract, read=ReadFiles(files, contract.max_row_bytes), decode=Decode(contract, keys, frozenset(options.partition) or None),
             deduplicate=Deduplicate(contract, Park(lake.parked), lake.stored(options.partition), 1 + sum(f.size for f in files) // SHARD_BYTES),
@@ -58,7 +64,14 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
         return _run(options, parts, given, lake)
 
 
-def _run(options: BatchOptions, parts: graph.Parts, given: PipelineOptions, lake: Lake) -> int:
+def _target(options: BatchOptions, contract: Contract) -> Target | None:
+    """The dataset that the run writes to; None where --output is a folder. Raises Misconfigured."""
+    if not options.output.startswith("bq://"):
+        return None
+    return Target.of(options.output, contract, options.partition, options.bigquery_endpoint, options.staging)
+
+
+def _run(options: BatchOptions, parts: graph.Parts, given: PipelineOptions, lake: Lake | Replacement) -> int:
     pipeline = beam.Pipeline("FnApiRunner", options=given)
     graph.build(pipeline, parts)
     gc.collect()
@@ -68,9 +81,13 @@ def _run(options: BatchOptions, parts: graph.Parts, given: PipelineOptions, lake
             pipeline.run().wait_until_finish()
     except Exception as error:  # whatever it is, its text may hold a row: say where, not what
         lost = lake.lost()
-        print(f"penstock batch failed; the tables are as they were: {lost or frames(error)}", file=sys.stderr)
+        state = f"run {lake.run} is not done" if isinstance(lake, Replacement) else "the tables are as they were"
+        print(f"penstock batch failed; {state}: {lost or frames(error)}", file=sys.stderr)
         return 1
-    row = lake.ledger(lake.run)
+    return _tell(options, lake.ledger(lake.run))
+
+
+def _tell(options: BatchOptions, row: LedgerRow) -> int:
     print(row.sentence())
     print(f"tables: {options.output}")
     if options.json:

@@ -43,8 +43,8 @@ def required(help: str, **declared: Any) -> Any:
 
 
 def declared(cls: type[Any]) -> list[tuple[str, Any, Any, Declared]]:
-    """(flag, type, default, declaration) of every option of a job, in order; a field for_ is the flag --for."""
-    return [(f.name.rstrip("_"), f.type, f.default, f.metadata["declared"]) for f in dataclasses.fields(cls)]
+    """(flag, type, default, declaration) of every option of a job, in order; a field for_ is the flag --for, one without a declaration is none."""
+    return [(f.name.rstrip("_"), f.type, f.default, f.metadata["declared"]) for f in dataclasses.fields(cls) if "declared" in f.metadata]
 
 
 def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[str]]:
@@ -84,6 +84,24 @@ def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[st
     return cls(**{fields[name]: value for name, value in values.items()}), rest
 
 
+def written(options: Any) -> list[str]:
+    """The arguments that say what these options say, but for defaults: `parse` takes them back."""
+    found = []
+    for name, _, default, spec in declared(type(options)):
+        value = getattr(options, name if hasattr(options, name) else f"{name}_")
+        if value != default:
+            found.append(_argument(value) if spec.positional else f"--{name}={_argument(value)}")
+    return found
+
+
+def _argument(value: Any) -> str:
+    if isinstance(value, timedelta):
+        return f"{value / timedelta(milliseconds=1):g}ms"
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _value(name: str, declared: tuple[Any, Declared], text: str | None, faults: list[Fault]) -> Any:
     kind, spec = declared
     where = f"--{name}"
@@ -112,6 +130,11 @@ def _value(name: str, declared: tuple[Any, Declared], text: str | None, faults: 
             faults.append(Fault(where, "is not a span of time", "give a number and a unit: 200ms, 60s, 5m, 1h or 2d"))
             return None
         return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+    if kind is date:
+        day = _day(text)
+        if day is None:
+            faults.append(Fault(where, "is not a day", "write it as 2026-03-04"))
+        return day
     if kind == Days:
         days = [_day(part) for part in text.split(",")]
         if None in days:

@@ -7,7 +7,7 @@ the run in hand again. It works where the graph runs in the process that made it
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import apache_beam as beam
 import pyarrow as pa
@@ -20,7 +20,15 @@ from transforms.deduplicate import Marks, marks_of
 from transforms.fates import READ, REFUSED, REPEATED
 from transforms.formats.block import Block
 from transforms.ledger import Tally, count
-from transforms.seen import Failed, Seen
+from transforms.seen import Failed
+
+
+class Remembers(Protocol):
+    """Knows what is stored."""
+
+    def copies(self, rows: Marks) -> Marks | None:
+        """The marks of stored rows with the ids of these, sorted by id; None where there are none."""
+        ...
 
 
 @dataclass
@@ -31,7 +39,7 @@ class Run:
     id: str
     block: Block
     watermark: int | None
-    seen: Seen
+    seen: Remembers
     failed: Failed
     outcome: list[Any] = field(default_factory=list)
     failing: list[str] = field(default_factory=list)

@@ -1,12 +1,13 @@
 """The options of every command, declared once. Flags, help and the tables of the README follow from these classes."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 
 from pipelines.flags import Days, option, required
 
 KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use."
 CONTRACT = "Name of a shipped contract, or a folder that holds one."
+BIGQUERY = "URL of BigQuery, else BIGQUERY_EMULATOR_HOST, else Google's; loopback (http://localhost:9050) is spoken to without TLS."
 SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
 
 
@@ -16,8 +17,9 @@ class BatchOptions:
 
     contract: str = required(CONTRACT, metavar="NAME|DIR")
     input: str = required("Files to read: paths or globs, commas between; NDJSON or CSV (plain or .gz), Avro, Parquet.", metavar="GLOB")
-    output: str = required("Folder of the tables; made when missing.", metavar="DIR")
+    output: str = required("Folder of the tables, made when missing; or a dataset of BigQuery, whose days are replaced.", metavar="DIR|bq://PROJECT.DATASET")
     partition: Days = option((), "Days (UTC) that this run replaces; rows of other days are refused. Without it the run adds.", metavar="DAY,...")
+    run: str = option("", "Id of this run; a scheduler that tries again gives the same one. Else one is made.", metavar="ID", pattern="[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
     engine: str = option("local", "What de-identifies: the templates offline, or Google's DLP service.", choices=("local", "dlp"))
     keys: str = option("", KEYS, metavar="DIR", group="Keys")
     allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys")
@@ -26,8 +28,25 @@ class BatchOptions:
     dlp_endpoint: str = option("", "Host of DLP; a loopback address (localhost:8085) is spoken to without TLS.", metavar="HOST:PORT", group="DLP")
     requests_per_minute: int = option(0, "The project's DLP quota; 0 for 600, or 100 on a regional (.rep.) host.", metavar="N", minimum=0, group="DLP")
     dlp_cache: bool = option(True, "Keep tokens of repeated values in the worker's memory; --dlp_cache=false turns it off.", group="DLP")
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery")
+    staging: str = option("", "Where files wait to be loaded, de-identified or sealed: a folder or gs://; else a temporary one.", metavar="DIR|gs://...",
+                          group="BigQuery")
     json: bool = option(False, "Print the ledger row as JSON, as the last line.", group="Output")
     runner: str = option("DirectRunner", "Beam runner; DirectRunner is FnApiRunner, in one process.", group="Beam", metavar="NAME")
+
+
+@dataclass(frozen=True)
+class BackfillOptions(BatchOptions):
+    """penstock backfill: what batch takes, but for the days"""
+
+    input: str = required("Files to read, as for batch, with {partition} where the day (2026-03-04) stands.", metavar="GLOB")
+    partition: Days = ()
+    run: str = ""
+    from_: date = required("First day (UTC) of the range; each day is replaced by a run of its own.", metavar="DAY")
+    to: date = required("Last day of the range.", metavar="DAY")
+    parallel: int = option(2, "Days at once, each a process of its own.", metavar="N", minimum=1)
+    empty: str = option("fail", "A day without files: it fails, it is left as it is, or it is replaced by no rows.", choices=("fail", "skip", "replace"))
+    json: bool = option(False, "Print the days' ledger rows as JSON, as the last line.", group="Output")
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,34 @@ class StreamOptions:
     json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output")
     runner: str = option("DirectRunner", "Beam runner; DirectRunner is bounded runs on FnApiRunner, DataflowRunner the streaming graph.",
                          group="Beam", metavar="NAME")
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """penstock replay"""
+
+    failures: str = required("The tables: the --output of a job.", metavar="OUT")
+    private_key: str = option("", "What opens the failures: failures.private.pem of the key folder, or a key version of Cloud KMS.",
+                              metavar="FILE|projects/.../cryptoKeyVersions/N")
+    contract: str = option("", CONTRACT + " Without it, the shipped one whose name the tables carry.", metavar="NAME|DIR")
+    stage: str = option("", "Only failures of this stage.", metavar="STAGE")
+    reason: str = option("", "Only failures with this reason; late rows are left alone unless asked for by --reason=late.", metavar="REASON")
+    run: str = option("", "Only failures of this run.", metavar="RUN")
+    since: str = option("", "Only failures of runs that started then or later: a day (UTC), or a time as in RFC 3339.", metavar="TIME")
+    until: str = option("", "Only failures of runs that started before that time, or on that day at the latest.", metavar="TIME")
+    again: bool = option(False, "Try also what a replay by this version of the contract has refused already.")
+    dry_run: bool = option(False, "Tell what would be replayed; open nothing, write nothing.")
+    engine: str = option("local", "What de-identifies: the templates offline, or Google's DLP service.", choices=("local", "dlp"))
+    keys: str = option("", "Key folder that the tables were made with; else PENSTOCK_KEYS, else .penstock/keys.", metavar="DIR", group="Keys")
+    allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys")
+    kms_endpoint: str = option("", "Host of Cloud KMS; a loopback address (localhost:8087) is spoken to without TLS.", metavar="HOST:PORT", group="Keys")
+    project: str = option("", "Project that DLP is called and billed in.", metavar="PROJECT", group="DLP")
+    location: str = option("global", "Location of DLP: global or a region.", metavar="REGION", group="DLP")
+    dlp_endpoint: str = option("", "Host of DLP; a loopback address (localhost:8085) is spoken to without TLS.", metavar="HOST:PORT", group="DLP")
+    requests_per_minute: int = option(0, "The project's DLP quota; 0 for 600, or 100 on a regional (.rep.) host.", metavar="N", minimum=0, group="DLP")
+    dlp_cache: bool = option(True, "Keep tokens of repeated values in the worker's memory; --dlp_cache=false turns it off.", group="DLP")
+    json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output")
+    runner: str = option("DirectRunner", "Beam runner; DirectRunner is FnApiRunner, in one process.", group="Beam", metavar="NAME")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines.options import BatchOptions, StreamOptions
+from pipelines.options import BatchOptions, ReplayOptions, StreamOptions
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from transforms.deidentify import EngineConfig
@@ -52,7 +52,7 @@ def beam_options(runner: str, arguments: list[str]) -> PipelineOptions:
     return found
 
 
-def engine_of(options: BatchOptions | StreamOptions, contract: Contract, keys: Keys) -> EngineConfig:
+def engine_of(options: BatchOptions | ReplayOptions | StreamOptions, contract: Contract, keys: Keys) -> EngineConfig:
     """What de-identifies, as the options say."""
     if options.engine == "local":
         return LocalEngine(contract, keys)

@@ -1,5 +1,5 @@
-"""The tables that every sink keeps: events, failures, runs; from the first one on, reidentifications. Names, types and
-descriptions stand here once.
+"""The tables that every sink keeps: events, failures, runs; from the first one on, replays and reidentifications. Names,
+types and descriptions stand here once.
 
 A column is (name, type, nullable, description); the types are those of schemas.fields plus "bytes". What a contract
 adds to `events` comes first, in the contract's order, as it is stored.
@@ -30,8 +30,8 @@ LINEAGE = (
     Column("model_digest", "string", True, "SHA-256 of the model's bytes."),
     Column("id_hash", "long", False, "Keyed 64-bit digest of the id."),
     Column("content_hash", "long", False, "Keyed 64-bit digest of the row as it was read; with id_hash it tells repeats from conflicts."),
-    Column("run", "string", True, "The run of a stream that stored the row; null in batch, where a rerun gives the same rows. No fingerprint counts it."),
-    Column("watermark", "timestamp-micros", True, "The watermark as it stood when that run began; null in batch. No fingerprint counts it."),
+    Column("run", "string", True, "The run of a stream or replay that stored the row; null in batch, where a rerun gives the same rows. No fingerprint counts it."),
+    Column("watermark", "timestamp-micros", True, "The watermark as it stood when that run of a stream began, else null. No fingerprint counts it."),
 )
 
 FAILURES = (
@@ -44,6 +44,16 @@ FAILURES = (
     Column("d", "date", True, "Day of the event time in UTC, where the row could be read that far."),
     Column("sealed", "bytes", True, "The row as it was read, under AES-256-GCM; the data key is wrapped with the public key named in key."),
     Column("key", "string", False, "Name of the public key that seals it."),
+)
+
+REPLAYS = (
+    Column("run", "string", False, "The run that had refused the row; with stage, reason, origin and attempt it names the failure."),
+    Column("stage", "string", False, "The stage that had refused it."),
+    Column("reason", "string", False, "The reason it had."),
+    Column("origin", "string", False, "Where the row was read."),
+    Column("attempt", "int", False, "The attempt that had failed."),
+    Column("replayed_by", "string", False, "The run that tried again."),
+    Column("outcome", "string", False, "stored, repeated, or refused: then it is in failures again, under the run that tried, attempt one higher."),
 )
 
 RUNS = (

@@ -2,7 +2,6 @@
 same column `watermark` they tell the same windows, those of the oracle."""
 
 import random
-from dataclasses import replace
 from datetime import timedelta
 
 import apache_beam as beam
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contracts import plain_contract
-from tests.test_window_stream import GATHERED, Gather, arrivals, early, events, streamed
+from tests.test_window_stream import GATHERED, Gather, arrivals, early, last_panes, streamed
 from tests.window_oracle import SECOND, batch, differences, expected, is_late, micros
 from tests.windowings import ALL, SIMPLE, fixed, session, sliding
 from transforms.panes import Panes
@@ -52,10 +51,8 @@ def stream(windowing, runs, away):
         steps += [published] if not steps or published > steps[-1][0] else []
         steps.append((published, rows))
     contract = plain_contract(windows=windowing, disorder=timedelta(seconds=DISORDER))
-    told, refused, taken = streamed(contract, steps, 3)
-    gone = {(row["key"], row["window_start"]) for row in taken}
-    ordered = sorted(told, key=lambda row: row["pane"])
-    return last(ordered), gone, [row["origin"] for row in refused]
+    told, refused, gone = streamed(contract, steps, 3)
+    return last(last_panes(told, gone).values()), [row["origin"] for row in refused]
 
 
 def last(rows):
@@ -74,6 +71,6 @@ def test_three_forms_one_answer(seed, windowing, disorder, away, told_early):
     want = expected(rows, windowing)
     assert differences(bounded(windowing, runs), want, windowing) == []
     assert differences(repeated(windowing, runs), want, windowing) == []
-    found, gone, late = stream(early(windowing) if told_early else windowing, runs, away)
+    found, late = stream(early(windowing) if told_early else windowing, runs, away)
     assert sorted(late) == sorted(f"s:{row['id_hash']}" for row in rows if is_late(row, windowing))
-    assert differences({place: told for place, told in found.items() if place in want or place not in gone}, want, windowing) == []
+    assert differences(found, want, windowing) == []

@@ -95,7 +95,7 @@ class Table:
 
     def __init__(self, windowing):
         self.windowing, self.shard, self.watermark, self.due, self.new = windowing, Shard(), LONG_AGO, FOR_EVER, []
-        self.rows, self.last, self.sums, self.firings = [], {}, {}, 0
+        self.rows, self.last, self.panes, self.sums, self.firings = [], {}, {}, {}, 0
 
     def add(self, rows):
         part, late = partials(batch(rows), self.windowing, "at")
@@ -107,13 +107,16 @@ class Table:
     def fire(self, watermark):
         firing = fire(self.shard, self.new, self.watermark, watermark, self.windowing)
         for row in firing.gone.to_pylist():
-            del self.last[row["key"], micros(row["window_start"])]
+            place = row["key"], micros(row["window_start"])
+            assert row["pane"] == self.panes[place]
+            del self.last[place]
         seen = set()
         for row in firing.rows.to_pylist():
             place = row.pop("key"), micros(row.pop("window_start"))
             assert place not in seen, "a firing tells a window once"
             seen.add(place)
-            assert row["pane"] == (self.last[place]["pane"] + 1 if place in self.last else 0)
+            assert row["pane"] == self.panes.get(place, -1) + 1, "panes of a window count up, also where it was gone"
+            self.panes[place] = row["pane"]
             assert not row["is_late"] or micros(row["window_end"]) <= watermark
             self.last[place] = row
             rows, total = self.sums.get(place, (0, 0))
@@ -274,6 +277,19 @@ def streamed(contract, steps, shards=2, idle=30):
         for name in GATHERED:
             getattr(told, name) | name >> beam.ParDo(Gather(name))
     return tuple(GATHERED.values())
+
+
+def last_panes(told, gone):
+    """{(key, start): row}, whatever the order in which they come."""
+    last = {}
+    for row in told:
+        place = row["key"], micros(row["window_start"])
+        last[place] = max(row, last.get(place, row), key=lambda found: found["pane"])
+    for row in gone:
+        place = row["key"], micros(row["window_start"])
+        if last[place]["pane"] == row["pane"]:
+            del last[place]
+    return last
 
 
 def check(windowing, steps, windows, late=(), gone=()):

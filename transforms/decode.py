@@ -20,7 +20,7 @@ from schemas.fields import Field
 from transforms.batch import DAY, LINEAGE, ORIGIN, Refusal, keep, refused_rows
 from transforms.columns import Typing
 from transforms.fates import REFUSED
-from transforms.formats import avro, csv, messages, ndjson, parquet
+from transforms.formats import avro, csv, messages, ndjson, opened, parquet
 from transforms.formats.block import Block, Rows
 from transforms.formats.messages import Front
 from transforms.keys import Keys
@@ -119,6 +119,8 @@ def rows_of(block: Block, fields: tuple[Field, ...], max_row_bytes: int, front: 
         return messages.parse(block, front, max_row_bytes)
     if block.format == "ndjson":
         return ndjson.parse(block, max_row_bytes)
+    if block.format == opened.OPENED:
+        return opened.parse(block, fields, front, max_row_bytes)
     parse: Callable[..., Iterator[Rows]] = {"csv": csv.parse, "avro": avro.parse, "parquet": parquet.parse}[block.format]
     return parse(block, fields, max_row_bytes)
 

@@ -8,11 +8,11 @@ import pyarrow.compute as pc
 
 from schemas.windows import Windowing
 from transforms.batch import with_column
-from transforms.pane_changes import gone, numbered
+from transforms.pane_changes import numbered
 from transforms.partials import CELL, FIRST, KEY, joined, micros
 from transforms.window import spread, window_rows
 from transforms.window_clock import FOR_EVER, LONG_AGO
-from transforms.window_shard import TOLD, Firing, Shard, is_early, kept, next_early, no_rows, others, places, tick, time_of, together, told_before
+from transforms.window_shard import TOLD, Firing, Shard, is_early, kept, next_early, no_gone, no_rows, others, places, tick, time_of, together, told_before
 
 _AT_ONCE = 1 << 20  # pairs of partial and window
 
@@ -39,7 +39,7 @@ def fire(shard: Shard, parts: Sequence[pa.RecordBatch], before: int, watermark: 
     left = Shard(kept(held, held[CELL].to_numpy() + size > passed) if held is not None and accumulating else None,
                  kept(fresh, fresh[CELL].to_numpy() + size > watermark) if fresh is not None and not early else None,
                  kept(told, told["window_end"].to_numpy() > passed))
-    return Firing(left, numbered(rows, pane, ends <= before), gone([]), _due(left, watermark, windowing))
+    return Firing(left, numbered(rows, pane, ends <= before), no_gone(), _due(left, watermark, windowing))
 
 
 def soonest(part: pa.RecordBatch, watermark: int, windowing: Windowing) -> int:

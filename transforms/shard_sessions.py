@@ -1,9 +1,9 @@
 """A shard's sessions (transforms.window_shard).
 
 Late rows may join sessions, part them elsewhere (max_length), or begin one earlier. Accumulating, a session that was told
-and is no more comes out as `gone`, and those that have its rows are told with all of theirs; one that is open again is told
-again as it closes. Discarding, nothing is taken back: each session is told with the rows that are in no pane yet, and the
-panes of all starts together hold each row once.
+and is no more comes out as `gone` with its last pane (where it comes back, its panes count on), and those that have its rows
+are told with all of theirs; one that is open again is told again as it closes. Discarding, nothing is taken back: each
+session is told with the rows that are in no pane yet, and the panes of all starts together hold each row once.
 
 With F = watermark - gap - lateness, new rows come after F: what is forgotten is as in transforms.pane_sessions.
 """
@@ -12,15 +12,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from schemas.windows import Windowing
 from transforms.batch import with_column
 from transforms.groups import Groups, Ints, ranked
-from transforms.pane_changes import gone, numbered
-from transforms.partials import CELL, GREATEST, KEY, LEAST, combined, micros
+from transforms.pane_changes import numbered
+from transforms.partials import CELL, GREATEST, KEY, LEAST, combined, joined, micros
 from transforms.window import session_begins, session_rows
 from transforms.window_clock import FOR_EVER
-from transforms.window_shard import TOLD, Firing, Mask, Shard, is_early, kept, next_early, no_rows, others, places, tick, together, told_before
+from transforms.window_shard import GONE, TOLD, Firing, Mask, Shard, is_early, kept, next_early, no_gone, no_rows, others, places, tick, together, told_before
 
 _NEW = "rows:new"  # a state that merges like rows: how many new partials are in a cell
 
@@ -30,7 +31,7 @@ def fire(shard: Shard, parts: Sequence[pa.RecordBatch], before: int, watermark: 
     new = together(windowing, *parts)
     marked = [with_column(part, _NEW, pa.array(np.full(part.num_rows, mark))) for part, mark in ((shard.held, 0), (new, 1)) if part is not None]
     if not marked:
-        return Firing(Shard(), no_rows(windowing), gone([]), FOR_EVER)
+        return Firing(Shard(), no_rows(windowing), no_gone(), FOR_EVER)
     held, accumulating = combined(marked, windowing), windowing.accumulating
     fresh = together(windowing, shard.fresh, new) if windowing.early or not accumulating else None
     begins = session_begins(held, windowing)
@@ -52,15 +53,22 @@ def fire(shard: Shard, parts: Sequence[pa.RecordBatch], before: int, watermark: 
     rows = _panes(held, of, tell, windowing) if fresh is None or accumulating else _panes(fresh, fresh_of, tell, windowing, starts, ends)
     rows = numbered(rows, pane[tell], (was_closed & closed | (ends <= before))[tell])
 
-    stays = _may_change(keys, starts, ends, watermark, windowing)
+    final = watermark - micros(windowing.gap) - micros(windowing.lateness)
+    stays = _may_change(keys, starts, ends, final)
     numbers = pa.array(np.where(tell, pane, pane - 1), pa.int32())
     told = pa.RecordBatch.from_arrays([keys, pa.array(starts), pa.array(ends), numbers, pa.array(closed)], schema=TOLD)
-    left = Shard(kept(held, stays[of]), None if fresh is None else kept(fresh, (stays & ~tell)[fresh_of]), kept(told, ((at >= 0) | tell) & stays))
-    over = ends[stays] + micros(windowing.gap) + micros(windowing.lateness) - 1
-    dues = [tick(int(times.min()), windowing) for times in (ends[~closed], over) if len(times)]
+    told, gone, over = told.filter(pa.array(((at >= 0) | tell) & stays)), no_gone(), told.slice(0, 0)
+    if shard.told is not None:
+        old = others(shard.told, at)
+        gone = old.filter(pc.greater(old["window_end"], old["window_start"])).select(GONE.names).cast(GONE) if accumulating else gone
+        old = with_column(with_column(old, "window_end", old["window_start"]), "closed", pa.array(np.zeros(old.num_rows, bool)))
+        over = old.filter(pc.greater(old["window_start"], final - micros(windowing.gap)))  # may come back while its cell may change
+        told = joined([told, over])
+    left = Shard(kept(held, stays[of]), None if fresh is None else kept(fresh, (stays & ~tell)[fresh_of]), told if told.num_rows else None)
+    changes = (ends[~closed], ends[stays] + (watermark - final) - 1, over["window_start"].to_numpy() + (watermark - final) + micros(windowing.gap))
+    dues = [tick(int(times.min()), windowing) for times in changes if len(times)]
     dues += [next_early(watermark, windowing)] if left.fresh is not None else []
-    taken = others(shard.told, at) if shard.told is not None and accumulating else TOLD.empty_table()
-    return Firing(left, rows, gone(list(zip(taken[KEY].to_pylist(), taken["window_start"].to_pylist()))), min(dues, default=FOR_EVER))
+    return Firing(left, rows, gone, min(dues, default=FOR_EVER))
 
 
 def soonest(part: pa.RecordBatch, watermark: int, windowing: Windowing) -> int:
@@ -75,9 +83,8 @@ def still_open(part: pa.RecordBatch, watermark: int, windowing: Windowing) -> tu
     return part.filter(pa.array(taken)), part.filter(pa.array(~taken))
 
 
-def _may_change(keys: pa.Array, starts: Ints, ends: Ints, watermark: int, windowing: Windowing) -> Mask:
-    """Which sessions, in the order of key and time, new rows may still come to."""
-    final = watermark - micros(windowing.gap) - micros(windowing.lateness)
+def _may_change(keys: pa.Array, starts: Ints, ends: Ints, final: int) -> Mask:
+    """Which sessions, in the order of key and time, new rows may still change; they come after `final`."""
     stays: Mask = ends > final + 1
     codes, _ = ranked(keys)
     stays[:-1] &= (codes[1:] != codes[:-1]) | (starts[1:] > final)

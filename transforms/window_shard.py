@@ -28,13 +28,15 @@ from transforms.window import window_schema
 from transforms.window_clock import FOR_EVER, LONG_AGO
 
 TOLD = pa.schema([("key", pa.string()), ("window_start", pa.int64()), ("window_end", pa.int64()), ("pane", pa.int32()), ("closed", pa.bool_())])
+GONE = pa.schema([("key", pa.string()), ("window_start", pa.timestamp("us", "UTC")), ("pane", pa.int32())])
 _SECOND = 1_000_000
 Mask = npt.NDArray[np.bool_]
 
 
 class Shard(NamedTuple):
     """held: partials that may still count in a pane; fresh: of these, what no early pane (of sessions: no pane) holds yet,
-    kept where the contract asks for it; told: the last panes of windows that may be told again (TOLD). None: nothing."""
+    kept where the contract asks for it; told: the last panes of windows that may be told again (TOLD; a session that is no more
+    ends where it starts). None: nothing."""
 
     held: pa.RecordBatch | None = None
     fresh: pa.RecordBatch | None = None
@@ -42,8 +44,8 @@ class Shard(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """shard: as it is left; rows: panes (transforms.window.window_schema); gone: sessions that are no more
-    (transforms.pane_changes.GONE); due: the watermark at which something is due next, FOR_EVER where nothing is held."""
+    """shard: as it is left; rows: panes (transforms.window.window_schema); gone: sessions that are no more, and
+    their last panes (GONE); due: the watermark at which something is due next, FOR_EVER where nothing is held."""
 
     shard: Shard
     rows: pa.RecordBatch
@@ -65,6 +67,11 @@ def kept(part: pa.RecordBatch, mask: Mask) -> pa.RecordBatch | None:
 def no_rows(windowing: Windowing) -> pa.RecordBatch:
     """No window rows."""
     return pa.RecordBatch.from_pylist([], window_schema(windowing))
+
+
+def no_gone() -> pa.RecordBatch:
+    """No session that is no more."""
+    return pa.RecordBatch.from_pylist([], GONE)
 
 
 def time_of(rows: pa.RecordBatch, name: str) -> Ints:

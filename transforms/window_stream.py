@@ -59,7 +59,7 @@ _ROWS = Measure("", "count", None, None, "long")  # in every partial: what comes
 
 class Windowed(NamedTuple):
     """windows: panes (transforms.window.window_schema); refused: late rows (transforms.batch.REFUSED); gone: sessions that
-    were told and are no more (transforms.pane_changes.GONE)."""
+    were told and are no more, with the last pane that held them (transforms.window_shard.GONE): outputs have no order."""
 
     windows: beam.PCollection[pa.RecordBatch]
     refused: beam.PCollection[pa.RecordBatch]

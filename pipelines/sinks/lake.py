@@ -16,7 +16,7 @@ from typing import NamedTuple
 import duckdb
 
 from pipelines.sinks import lake_runs
-from pipelines.sinks.lake_catalog import Reader, locked, make, write_connection
+from pipelines.sinks.lake_catalog import CATALOG, Reader, locked, make, write_connection
 from pipelines.sinks.lake_commit import Commit, Request
 from pipelines.sinks.lake_files import WriteEvents, WriteFailures
 from pipelines.sinks.lake_ledger import ledger
@@ -46,8 +46,9 @@ class Rewindowed(NamedTuple):
 class Lake:
     """One run's hold on a lake. Take it as a context: what the run did not commit is gone when it ends."""
 
-    def __init__(self, folder: str, contract: Contract, run: str) -> None:
-        """Makes the folder and the tables where they are missing, and removes what dead runs left. Raises Misconfigured."""
+    def __init__(self, folder: str, contract: Contract, run: str, days: Iterable[date] = ()) -> None:
+        """Makes the folder and the tables where they are missing, and removes what dead runs left; days: those that the run
+        replaces, for others to see. Raises Misconfigured."""
         self.folder, self.contract, self.run = Path(folder).resolve(), contract, run
         self.columns = stored_columns(contract)
         make(self.folder)
@@ -56,14 +57,26 @@ class Lake:
             declare(self.connection, self.folder, contract)
             if ledger(self.connection, run):
                 raise Misconfigured([Fault(f"run {run}", "is in the ledger already", "start a run under an id of its own")])
-            self._lock = lake_runs.enlist(self.folder, run)
+            self._lock = lake_runs.enlist(self.folder, run, days)
             self.baseline = int(self.connection.execute("FROM ducklake_current_snapshot('lake')").fetchone()[0])
             lake_runs.clean(self.connection, self.folder)
 
     @staticmethod
-    def writer(folder: str, contract: Contract, run: str) -> "Lake":
-        """For the time of one run. Raises Misconfigured."""
-        return Lake(folder, contract, run)
+    def writer(folder: str, contract: Contract, run: str, days: Iterable[date] = ()) -> "Lake":
+        """For the time of one run; days: those that it replaces. Raises Misconfigured."""
+        return Lake(folder, contract, run, days)
+
+    @staticmethod
+    def done(folder: str, run: str) -> LedgerRow | None:
+        """The row of a run that committed already; None where it has not. Raises Misconfigured."""
+        if not (Path(folder) / CATALOG).exists():
+            return None
+        reader = Reader(Path(folder))
+        try:
+            found = ledger(reader.connection, run)
+        finally:
+            reader.close()
+        return found[0] if found and found[1] else None
 
     @staticmethod
     def reader(folder: str) -> Reader:

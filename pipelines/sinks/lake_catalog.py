@@ -63,7 +63,9 @@ def write_connection(folder: Path) -> "duckdb.DuckDBPyConnection":
     """
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
     connection = duckdb.connect(f":memory:lake_{name}", config={
-        "threads": _WRITER_THREADS, "memory_limit": _WRITER_MEMORY, "preserve_insertion_order": False, **_spill()})
+        "threads": _WRITER_THREADS, "memory_limit": _WRITER_MEMORY, "preserve_insertion_order": False,
+        "enable_external_file_cache": False,  # a stream reads each file that it wrote once: the cache grew 10 MB a minute
+        **_spill()})
     load_extensions(connection)
     connection.execute("SET TimeZone = 'UTC'")  # DuckLake writes times as text
     _attach(connection, folder, f", DATA_INLINING_ROW_LIMIT 0, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT {_BUSY_MS}")

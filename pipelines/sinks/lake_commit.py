@@ -16,8 +16,10 @@ from pathlib import Path
 
 import apache_beam as beam
 import duckdb
+import pyarrow as pa
 from apache_beam.typehints.decorators import no_annotations
 
+from pipelines.sinks import lake_replays
 from pipelines.sinks.lake_catalog import locked, quoted, write_connection
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, Written
 from pipelines.sinks.lake_ledger import ledger, record
@@ -68,11 +70,12 @@ def ignore(step: str) -> None:
 
 
 def commit(request: Request, written: Iterable[Written], tallies: Iterable[Tally], clock: Callable[[], datetime] = utc_now,
-           at: Callable[[str], None] = ignore) -> LedgerRow:
+           at: Callable[[str], None] = ignore, replayed: pa.Table | None = None) -> LedgerRow:
     """Commits a run once: a second try finds it in the ledger and answers that row.
 
-    at is told each step as it is reached (tests kill the process there). Raises Lost or Unbalanced, whose text is left
-    in lake_runs.verdict as well.
+    replayed: the failures that this run replayed (lake_replays.marks); it is Lost where another run did. at is told each
+    step as it is reached (tests kill the process there). Raises Lost or Unbalanced, whose text is left in
+    lake_runs.verdict as well.
     """
     folder = Path(request.folder)
     files = list(written)
@@ -85,7 +88,7 @@ def commit(request: Request, written: Iterable[Written], tallies: Iterable[Tally
                 return done[0]
             if done is not None:
                 raise Unbalanced("the books of this run did not balance")
-            return _commit(connection, request, files, list(tallies), clock, at)
+            return _commit(connection, request, files, list(tallies), clock, at, replayed)
         except (Lost, Unbalanced) as error:
             verdict(folder, request.run).write_text(str(error))
             raise
@@ -94,7 +97,7 @@ def commit(request: Request, written: Iterable[Written], tallies: Iterable[Tally
 
 
 def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: list[Written], tallies: list[Tally],
-            clock: Callable[[], datetime], at: Callable[[str], None]) -> LedgerRow:
+            clock: Callable[[], datetime], at: Callable[[str], None], replayed: pa.Table | None) -> LedgerRow:
     events = [f for f in files if f.table == EVENTS_TABLE]
     failures = [f for f in files if f.table == FAILURES_TABLE]
     touched = sorted({f.day for f in events} | set(request.days))
@@ -104,7 +107,7 @@ def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: li
     at("fingerprinted")
     connection.begin()
     try:
-        winner = _winner(connection, request, events, touched)
+        winner = (lake_replays.rival(connection, replayed) if replayed is not None else None) or _winner(connection, request, events, touched)
         if winner:
             raise Lost(winner)
         at("judged")
@@ -127,6 +130,9 @@ def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: li
         problem = _imbalance(row, sum(f.rows for f in events), sum(f.rows for f in failures), fates[REFUSED], dict(expected))
         if problem:
             raise Unbalanced(problem)
+        if replayed is not None:
+            lake_replays.mark(connection, replayed)
+            at("marked")
         record(connection, row, balanced=True)
         connection.execute(f"CALL ducklake_set_commit_message('lake', 'penstock', {quoted(f'run {request.run}')})")
         at("recorded")

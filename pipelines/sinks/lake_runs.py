@@ -5,9 +5,12 @@ the catalog does not know and whose run is dead are orphans: nothing reads them,
 """
 
 import fcntl
+import json
 import re
 import shutil
 import time
+from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,8 +24,8 @@ _FOREIGN = "ducklake-"  # what DuckLake names itself: merged files, and inserts 
 _FOREIGN_SECONDS = 3600.0
 
 
-def enlist(folder: Path, run: str) -> BinaryIO:
-    """Marks the run as living until the file is closed. Call it under the lock of the lake. Raises Misconfigured."""
+def enlist(folder: Path, run: str, days: Iterable[date] = ()) -> BinaryIO:
+    """Marks the run as living until the file is closed; days: those that it replaces. Call it under the lock of the lake. Raises Misconfigured."""
     if not NAME.fullmatch(run):
         raise ValueError("the id of a run has letters, digits, '.', '_' and '-', a letter or digit first")
     file = open(folder / RUNNING / f"{run}.lock", "ab")
@@ -31,7 +34,15 @@ def enlist(folder: Path, run: str) -> BinaryIO:
     except BlockingIOError:
         file.close()
         raise Misconfigured([Fault(f"run {run}", "is running already", "start a run under an id of its own")]) from None
+    file.truncate(0)
+    file.write(json.dumps([day.isoformat() for day in days]).encode())
+    file.flush()
     return file
+
+
+def replacing(folder: Path) -> dict[str, frozenset[date]]:
+    """The days that each living run replaces; none of a run that adds. Call it under the lock of the lake."""
+    return {run: frozenset(map(date.fromisoformat, json.loads((folder / RUNNING / f"{run}.lock").read_bytes() or b"[]"))) for run in _living(folder)}
 
 
 def discharge(folder: Path, run: str, file: BinaryIO) -> None:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import duckdb
 
+from pipelines.sinks import lake_views
 from pipelines.sinks.lake_catalog import quoted
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
-from schemas.tables import FAILURES, REIDENTIFICATIONS, RUNS, Column
+from schemas.tables import FAILURES, REIDENTIFICATIONS, REPLAYS, RUNS, Column
 
 _SQL = {"string": "VARCHAR", "int": "INTEGER", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN",
         "timestamp-micros": "TIMESTAMP WITH TIME ZONE", "date": "DATE", "bytes": "BLOB"}
@@ -16,7 +17,8 @@ _OWNER = "events of the contract "
 
 
 def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Contract) -> None:
-    """Makes events, windows (of a contract that has some), failures and runs where they are missing, adds nullable columns that are new, in one transaction.
+    """Makes events, windows (of a contract that has some), failures and runs where they are missing, adds nullable columns that are new, in one
+    transaction; the views over them in another one.
 
     Call it under the lock of the lake. Raises Misconfigured where the lake holds another contract's events, or where its
     tables have other columns.
@@ -41,13 +43,28 @@ def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Con
     if statements and "events" not in present:
         statements.append(f"COMMENT ON TABLE lake.events IS {quoted(_OWNER + contract.name)}")
     _execute(connection, statements)
+    _execute(connection, lake_views.statements(connection, contract))
 
 
 def declare_audit(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
     """Makes reidentifications where it is missing; the same terms as `declare`."""
-    there = _present(connection).get("reidentifications")
-    statements, faults = _compare("reidentifications", REIDENTIFICATIONS, there, folder) if there else (
-        _create("reidentifications", REIDENTIFICATIONS), [])
+    _declare_one(connection, folder, "reidentifications", REIDENTIFICATIONS)
+
+
+def declare_replays(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
+    """Makes replays where it is missing; likewise."""
+    _declare_one(connection, folder, "replays", REPLAYS)
+
+
+def owner(connection: "duckdb.DuckDBPyConnection") -> str:
+    """The name of the contract whose events the tables hold, "" where they do not say. Any connection to them will do."""
+    found = connection.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'events'").fetchone()
+    return str(found[0]).removeprefix(_OWNER) if found and found[0] else ""
+
+
+def _declare_one(connection: "duckdb.DuckDBPyConnection", folder: Path, table: str, columns: tuple[Column, ...]) -> None:
+    there = _present(connection).get(table)
+    statements, faults = _compare(table, columns, there, folder) if there else (_create(table, columns), [])
     if faults:
         raise Misconfigured(faults)
     _execute(connection, statements)
@@ -78,11 +95,10 @@ def _present(connection: "duckdb.DuckDBPyConnection") -> dict[str, dict[str, tup
 
 
 def _owner(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Contract) -> list[Fault]:
-    found = connection.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'events'").fetchone()
-    owner = found[0].removeprefix(_OWNER) if found and found[0] else contract.name
-    if owner == contract.name:
+    there = owner(connection)
+    if there in ("", contract.name):
         return []
-    return [Fault(str(folder), f"holds the events of the contract {owner}, and one folder holds one contract's",
+    return [Fault(str(folder), f"holds the events of the contract {there}, and one folder holds one contract's",
                   f"give {contract.name} an --output of its own")]
 
 

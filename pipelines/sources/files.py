@@ -6,7 +6,7 @@ before it and the other files are read all the same.
 
 import io
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
@@ -21,6 +21,7 @@ from pipelines.sources.lines import first_line, range_chunks, whole_lines
 from pipelines.sources.listing import InputFile, Range, listed, ranges
 from pipelines.sources.opening import open_file
 from pipelines.sources.parquet_batches import parquet_blocks
+from pipelines.sources.row_check import CheckRows, FileRows
 from schemas.errors import Stage
 from transforms.batch import refused_rows
 from transforms.fates import READ, REFUSED
@@ -32,12 +33,13 @@ __all__ = ["Broken", "InputFile", "Range", "ReadFiles", "listed", "ranges", "rea
 BLOCK = 8 << 20  # bytes
 
 
-def read(piece: Range, block_bytes: int = BLOCK) -> Iterator[Block | Broken]:
-    """The rows of a range, in the file's order, in bounded memory. Raises OSError where the file cannot be reached.
+def read(piece: Range, block_bytes: int = BLOCK, endpoint: str = "") -> Iterator[Block | Broken]:
+    """The rows of a range, in the file's order, in bounded memory. Raises OSError where the file cannot be reached, or where it
+    is an object that was replaced since it was listed: its rows are not taken for those of the one before.
 
-    A row of over 10,000,000 bytes is handed on as its first 10,000,001: enough to refuse it, no contract allows it.
+    endpoint: of GCS, where it is not the usual one. A row of over 10,000,000 bytes is handed on as its first 10,000,001: enough to refuse it, no contract allows it.
     """
-    with open_file(piece.path) as file:
+    with open_file(piece.path, piece.size, piece.generation, piece.stop, endpoint) as file:
         try:
             if piece.format == "avro":
                 yield from avro_blocks(file, piece.path, piece.index, block_bytes)
@@ -66,31 +68,51 @@ def _text_blocks(file: io.BufferedReader, piece: Range, block_bytes: int) -> Ite
         yield Block(piece.path, kind, piece.index, start, rows, data)
 
 
+class Blocks(NamedTuple):
+    """What ReadFiles answers."""
+
+    blocks: beam.PCollection[Block]
+    refused: beam.PCollection[pa.RecordBatch]
+    tally: beam.PCollection[Tally]
+
+
 class ReadFiles(beam.PTransform):
     """Files to Blocks; output `refused` carries REFUSED batches, `tally` the rows that were read.
 
-    max_row_bytes: the contract's limit. Raises ValueError where it is over KEPT, at which rows are cut: a cut row must be too large.
+    max_row_bytes: the contract's limit; endpoint: of GCS, where it is not the usual one; expected: the (path, rows) of a
+    manifest by the file's index: the run fails before its commit where a file has others.
+    Raises ValueError where max_row_bytes is over KEPT, at which rows are cut: a cut row must be too large.
     """
 
-    def __init__(self, files: Iterable[InputFile], max_row_bytes: int) -> None:
+    def __init__(self, files: Iterable[InputFile], max_row_bytes: int, endpoint: str = "", expected: dict[int, tuple[str, int]] | None = None) -> None:
         super().__init__()
         if max_row_bytes > KEPT:
             raise ValueError(f"rows are cut at {KEPT:,} bytes")
-        self.pieces = ranges(files)
+        self.pieces, self.endpoint, self.expected = ranges(files), endpoint, expected
 
     @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
-    def expand(self, begin: beam.pvalue.PBegin) -> beam.pvalue.DoOutputsTuple:
-        return (begin | "Ranges" >> beam.Create(self.pieces).with_output_types(Range) | beam.Reshuffle()
-                | "Read" >> beam.ParDo(_ReadFn()).with_outputs("refused", "tally", main="blocks"))
+    def expand(self, begin: beam.pvalue.PBegin) -> Blocks:
+        found = (begin | "Ranges" >> beam.Create(self.pieces).with_output_types(Range) | beam.Reshuffle()
+                 | "Read" >> beam.ParDo(_ReadFn(self.endpoint)).with_outputs("refused", "counted", main="blocks"))
+        tally = (found.counted | "Tally" >> beam.Map(_tally).with_output_types(Tally) if self.expected is None
+                 else found.counted | "Rows" >> CheckRows(self.expected))
+        return Blocks(found.blocks, found.refused, tally)
+
+
+def _tally(counted: FileRows) -> Tally:
+    return Tally(READ, "", counted.rows + counted.broken)
 
 
 class _ReadFn(beam.DoFn):
+    def __init__(self, endpoint: str) -> None:
+        self.endpoint = endpoint
+
     def process(self, piece: Range) -> Iterator[Block | TaggedOutput[Literal["refused"], pa.RecordBatch]
-                                                | TaggedOutput[Literal["tally"], Tally]]:
-        rows = 0
-        for part in read(piece):
+                                                | TaggedOutput[Literal["counted"], FileRows]]:
+        rows = broken = 0
+        for part in read(piece, endpoint=self.endpoint):
             if isinstance(part, Broken):
-                rows += 1
+                broken += 1
                 count(READ, 1)
                 count(REFUSED, 1)
                 refusal = (part.reason, None, f"{part.path}:{part.start}", None, part.raw)
@@ -99,4 +121,4 @@ class _ReadFn(beam.DoFn):
                 rows += part.rows
                 count(READ, part.rows)
                 yield part
-        yield TaggedOutput("tally", Tally(READ, "", rows))
+        yield TaggedOutput("counted", FileRows(piece.index, rows, broken))

@@ -7,6 +7,7 @@ from pipelines.sources.broken import KEPT, Unreadable
 from schemas.errors import Reason
 
 CHUNK = 1 << 20  # bytes of one read; far below KEPT, so that only the first line of a chunk can be too long
+_REST = 64 << 10  # bytes of one read for the rest of a line that the next range begins with
 MOST_LINES = 100_000  # in one block: a file of nothing but newlines must not become millions of refusals at once
 BOM = b"\xef\xbb\xbf"
 
@@ -58,7 +59,7 @@ def range_chunks(file: BinaryIO, begin: int, stop: int) -> Iterator[bytes]:
         last = chunk[-1:]
         yield chunk
     while last != b"\n":
-        chunk = file.read(CHUNK)
+        chunk = file.read(_REST)
         if not chunk:
             return
         end = chunk.find(b"\n") + 1

@@ -24,7 +24,7 @@ class Block:
     path and index: the file and its place in the sorted list of inputs; start: byte offset (ndjson, csv) or row number
     (avro, parquet) of the first row; rows: how many the source counted; data: the bytes (for parquet: one Arrow IPC stream);
     head: what the format needs beside them (csv: the header line; avro: the writer's schema as JSON).
-    Of messages, path is the subscription, index the number of the run, start 0 and data empty.
+    Of messages, path is the subscription, index the number of the run, start 0 and data empty; of opened failures likewise, without a path.
     """
 
     path: str

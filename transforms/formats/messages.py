@@ -55,11 +55,12 @@ def parse(block: Block, front: Front, max_row_bytes: int) -> Iterator[Rows]:
     for first in range(0, len(block.messages), ndjson.CHUNK):
         chunk = block.messages[first:first + ndjson.CHUNK]
         binary = [i for i, m in enumerate(chunk) if m.data.startswith(MAGIC) or (m.attributes and m.attributes.get(ENCODING) == "BINARY")]
-        for rows in _mixed(chunk, binary, first, front, max_row_bytes) if binary else (_objects(chunk, range(first, first + len(chunk)), max_row_bytes),):
+        for rows in _mixed(chunk, binary, first, front, max_row_bytes) if binary else (objects(chunk, range(first, first + len(chunk)), max_row_bytes),):
             yield _filled(rows, block.messages, front) if front.filled else rows
 
 
-def _objects(messages: Sequence[Message], offsets: Sequence[int], limit: int) -> Rows:
+def objects(messages: Sequence[Message], offsets: Sequence[int], limit: int) -> Rows:
+    """Bodies as JSON objects."""
     texts = [m.data for m in messages]
     ends = np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)) + 1)
     keys = ndjson.key_counts(np.frombuffer(b"\n".join(texts), np.uint8), ends)
@@ -71,7 +72,7 @@ def _mixed(messages: Sequence[Message], binary: list[int], first: int, front: Fr
     apart = set(binary)
     rest = [i for i in range(len(messages)) if i not in apart]
     if rest:
-        yield _objects([messages[i] for i in rest], [first + i for i in rest], limit)
+        yield objects([messages[i] for i in rest], [first + i for i in rest], limit)
     refused: list[Refused] = []
     datums: dict[bytes, list[tuple[int, bytes]]] = {}
     for i in binary:

@@ -1,0 +1,78 @@
+"""The private key that opens failures, where it lives in Cloud KMS: it never leaves it, and KMS keeps account of who asks.
+
+An asymmetric key for decryption, RSA_DECRYPT_OAEP_3072_SHA256 (cloud.google.com/kms/docs/encrypt-decrypt-rsa), asked with
+checksums both ways (cloud.google.com/kms/docs/data-integrity-guidelines). What passes is data keys, never rows.
+"""
+
+import re
+from typing import Any
+
+import google_crc32c
+import grpc
+from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.kms_v1 import AsymmetricDecryptRequest, KeyManagementServiceClient
+from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
+
+from schemas.errors import Fault, Misconfigured, Transient
+from transforms.engines.channel import is_loopback
+from transforms.seal import Unwrap
+
+VERSION = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[0-9]+")
+GLOBAL = "cloudkms.googleapis.com"
+_SIZES = (256, 384, 512)  # bytes that RSA of 2048, 3072 and 4096 bits wraps to
+_TRIES = 3  # of a call whose checksums do not fit
+_PASSING = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.ResourceExhausted, exceptions.InternalServerError)
+_WRONG = {  # what mends itself never
+    exceptions.PermissionDenied: ("may not be used by this account", "grant it roles/cloudkms.cryptoKeyDecrypter on the key"),
+    exceptions.Unauthenticated: ("may not be used without credentials", "run as a service account with roles/cloudkms.cryptoKeyDecrypter"),
+    exceptions.NotFound: ("is not there", "check the name: it ends in /cryptoKeyVersions/N"),
+    exceptions.FailedPrecondition: ("is disabled, destroyed, or no key for decryption", "enable that version, or give another one"),
+}
+
+
+def unwrapper(version: str, endpoint: str = "", seconds: float = 60.0) -> Unwrap:
+    """The function that unwraps a data key by this version of a key. endpoint: "" (the global one), HOST or HOST:PORT.
+
+    It raises ValueError for what the key does not open, Misconfigured where the key cannot be used at all, and Transient
+    where KMS did not answer within so many seconds.
+    """
+    client = connect(endpoint)
+    again = Retry(predicate=if_exception_type(*_PASSING), initial=0.2, maximum=5.0, timeout=seconds)
+
+    def unwrap(wrapped: bytes) -> bytes:
+        if len(wrapped) not in _SIZES:
+            raise ValueError("no wrapped key")
+        request = AsymmetricDecryptRequest(name=version, ciphertext=wrapped, ciphertext_crc32c=google_crc32c.value(wrapped))
+        for _ in range(_TRIES):
+            try:
+                answer = client.asymmetric_decrypt(request, retry=again, timeout=min(seconds, 10.0))
+            except exceptions.InvalidArgument:
+                raise ValueError("another key wrapped it") from None
+            except tuple(_WRONG) as error:
+                problem, remedy = _WRONG[type(error)]
+                raise Misconfigured([Fault("--private_key", f"the key {problem}", remedy)]) from None
+            except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
+                raise Transient(f"Cloud KMS did not answer: {type(error).__name__}") from None
+            if answer.verified_ciphertext_crc32c and answer.plaintext_crc32c == google_crc32c.value(answer.plaintext):
+                return bytes(answer.plaintext)
+        raise Transient("what Cloud KMS was sent, or what it answered, was damaged on the way")
+
+    return unwrap
+
+
+def connect(endpoint: str) -> KeyManagementServiceClient:
+    """A client: with TLS and the credentials of the environment, or without both to a loopback address. Raises Misconfigured."""
+    if is_loopback(endpoint):
+        channel = grpc.insecure_channel(endpoint, options=[("grpc.enable_http_proxy", 0)])
+        return KeyManagementServiceClient(transport=KeyManagementServiceGrpcTransport(channel=channel))
+    if endpoint and not re.fullmatch(r"([a-z0-9-]+\.)+googleapis\.com(:\d{1,5})?", endpoint):
+        raise Misconfigured([Fault("--kms_endpoint", "is neither an endpoint of Google's nor on this machine: data keys in clear would pass",
+                                   "give HOST or HOST:PORT, without http://, such as cloudkms.googleapis.com, or localhost:8087")])
+    try:
+        transport: Any = KeyManagementServiceGrpcTransport(host=endpoint or GLOBAL)
+        return KeyManagementServiceClient(transport=transport)
+    except GoogleAuthError:
+        raise Misconfigured([Fault("credentials", "there are none that Google's libraries can find",
+                                   "run as a service account with roles/cloudkms.cryptoKeyDecrypter, or set GOOGLE_APPLICATION_CREDENTIALS")]) from None

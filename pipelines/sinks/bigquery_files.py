@@ -1,0 +1,148 @@
+"""Load for BigQuery, first half: workers write Parquet files into a staging folder; nothing reads them before the commit.
+
+A file is named by its run and its bytes, so a bundle that is tried again writes the same file again. Staged rows are
+de-identified, and failures are sealed.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+from apache_beam.transforms.window import GlobalWindows
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, by_day, conform, of_run
+from schemas.arrow import arrow_schema
+from schemas.tables import Column
+from transforms.fates import STORED
+from transforms.ledger import count
+
+_GROUP_ROWS = 122_880
+
+
+class Staged(NamedTuple):
+    """A file of this run: its table, path and day (ISO; "" of failures), and what BigQuery must answer of its rows: their
+    number, the sums of id_hash and of content_hash (0 of failures), the number of values that are not null, and of
+    failures the rows by reason.
+    """
+
+    table: str
+    path: str
+    day: str
+    rows: int
+    ids: int
+    contents: int
+    cells: int
+    reasons: tuple[tuple[str, int], ...] = ()
+
+
+def parquet_schema(columns: tuple[Column, ...]) -> pa.Schema:
+    """The Arrow schema with required columns as such: BigQuery refuses an optional Parquet column for a REQUIRED one."""
+    return pa.schema([field.with_nullable(column.nullable) for column, field in zip(columns, arrow_schema(columns), strict=True)])
+
+
+def as_parquet(batches: Sequence[pa.RecordBatch], columns: tuple[Column, ...]) -> bytes:
+    """The batches, already conformed, as one Parquet file; of no batches, one without rows."""
+    schema = parquet_schema(columns)
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, compression="zstd") as writer:
+        writer.write_table(pa.Table.from_batches([pa.RecordBatch.from_arrays(b.columns, schema=schema) for b in batches], schema), _GROUP_ROWS)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def stage(folder: str, run: str, table: str, day: str, batches: Sequence[pa.RecordBatch], columns: tuple[Column, ...]) -> Staged:
+    """Writes one file, below FOLDER/RUN. Raises OSError."""
+    content = as_parquet(batches, columns)
+    place = "/".join(filter(None, (folder.rstrip("/"), run, table, day)))
+    path = f"{place}/{hashlib.blake2b(content, digest_size=16).hexdigest()}.parquet"
+    if "://" in path:
+        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:  # an object shows when it is whole
+            file.write(content)
+    else:
+        Path(place).mkdir(parents=True, exist_ok=True)
+        descriptor, part = tempfile.mkstemp(dir=place)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(part, path)
+    cells = sum(b.num_rows - column.null_count for b in batches for column in b.columns)
+    ids, contents = (sum(_sum(b, name) for b in batches) for name in ("id_hash", "content_hash"))
+    reasons = Counter(reason for b in batches if "reason" in b.schema.names for reason in b["reason"].to_pylist()) if table == FAILURES_TABLE else Counter()
+    return Staged(table, path, day, sum(b.num_rows for b in batches), ids, contents, cells, tuple(sorted(reasons.items())))
+
+
+def _sum(batch: pa.RecordBatch, name: str) -> int:
+    """The sum of a column of 64-bit integers, which may pass 64 bits; 0 where there is no such column."""
+    if name not in batch.schema.names:
+        return 0
+    values = batch[name].to_numpy(zero_copy_only=False)
+    return (int((values >> 32).sum()) << 32) + int((values & 0xFFFFFFFF).sum())
+
+
+def joined(files: Sequence[Staged], columns: tuple[Column, ...], into: Path) -> Path:
+    """Local files as one, for an upload takes one file a job. A row group at a time."""
+    with pq.ParquetWriter(into, parquet_schema(columns), compression="zstd") as writer:
+        for written in files:
+            with pq.ParquetFile(written.path) as file:
+                for group in range(file.num_row_groups):
+                    writer.write_table(file.read_row_group(group))
+    return into
+
+
+def withdraw(folder: str, run: str) -> None:
+    """Removes what a run staged in gs://. Raises BeamIOError."""
+    found = FileSystems.match([f"{folder.rstrip('/')}/{run}/**"])[0].metadata_list
+    if found:
+        FileSystems.delete([file.path for file in found])
+
+
+class StageRows(beam.PTransform):
+    """Batches of `events` (a file holds one day) or of sealed failures to files; answers a Staged for each file."""
+
+    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int = 32 << 20) -> None:
+        super().__init__()
+        self.folder, self.run, self.table, self.columns, self.buffer_bytes = folder, run, table, columns, buffer_bytes
+
+    def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Staged]:
+        return batches | "Stage" >> beam.ParDo(
+            _StageFn(self.folder, self.run, self.table, self.columns, self.buffer_bytes)).with_output_types(Staged)
+
+
+class _StageFn(beam.DoFn):
+    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int) -> None:
+        self.folder, self.run, self.table, self.columns, self.buffer_bytes = folder, run, table, columns, buffer_bytes
+
+    def start_bundle(self) -> None:
+        self.waiting: dict[str, list[pa.RecordBatch]] = {}
+        self.bytes: dict[str, int] = {}
+        self.files: list[Staged] = []
+
+    def process(self, batch: pa.RecordBatch) -> None:
+        events = self.table == EVENTS_TABLE
+        rows = conform(of_run(batch, self.run) if events else batch, self.columns)
+        if events:
+            count(STORED, rows.num_rows)
+        for day, part in by_day(rows) if events else [("", rows)] if rows.num_rows else []:
+            self.waiting.setdefault(day, []).append(part)
+            self.bytes[day] = self.bytes.get(day, 0) + part.nbytes
+        while sum(self.bytes.values()) > self.buffer_bytes:
+            self._flush(max(self.bytes, key=lambda day: (self.bytes[day], day)))
+
+    def _flush(self, day: str) -> None:
+        del self.bytes[day]
+        self.files.append(stage(self.folder, self.run, self.table, day, self.waiting.pop(day), self.columns))
+
+    def finish_bundle(self) -> Iterator[WindowedValue]:
+        for day in sorted(self.waiting):
+            self._flush(day)
+        for file in self.files:
+            yield GlobalWindows.windowed_value(file)

@@ -1,0 +1,148 @@
+"""A run of the batch job on a dataset of BigQuery: replaces exactly the days that it declares.
+
+    target = Target.of(output, contract, days, endpoint, staging)      checks, before anything runs
+    with target.run(run) as tables:                                    for the time of one run, as a Lake
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from datetime import date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+from apache_beam.io.filesystem import BeamIOError
+
+from pipelines.sinks import bigquery_files
+from pipelines.sinks.bigquery import Dataset, dataset
+from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery_commit import Commit, Request, ledger, verdict
+from pipelines.sinks.bigquery_files import StageRows
+from pipelines.sinks.bigquery_jobs import Failed, Place
+from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
+from pipelines.sinks.lake import fingerprinted
+from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
+from schemas.arrow import stored_columns
+from schemas.contract import Contract
+from schemas.errors import Fault, Misconfigured, Transient
+from schemas.tables import FAILURES
+from transforms.deduplicate import Nothing
+from transforms.ledger import LedgerRow
+
+_LOOK = Patience(seconds=15.0)  # before a run starts, somebody is waiting
+
+
+class Target(NamedTuple):
+    """A dataset whose tables have been looked at and found as the contract declares them. staging: a folder, gs:// or "" for
+    a temporary one of this user; days: those to replace.
+    """
+
+    place: Place
+    dataset: Dataset
+    contract: Contract
+    days: tuple[date, ...]
+    endpoint: str
+    staging: str
+
+    @staticmethod
+    def of(output: str, contract: Contract, days: Iterable[date], endpoint: str = "", staging: str = "", patience: Patience = Patience()) -> "Target":
+        """Raises Misconfigured, with every fault, where a run cannot start."""
+        named, wanted = dataset(output), tuple(sorted(set(days)))
+        found = []
+        if not wanted:
+            found.append(Fault("--partition", "is missing: into BigQuery a run replaces days, for what is added cannot be compared with the rows there",
+                               "declare the days: --partition=DAY,..."))
+        if contract.windows is not None:
+            found.append(Fault("--output", f"the contract {contract.name} has windows, which are not written to BigQuery by batch",
+                               "give a folder, or a contract without windows"))
+        if "://" in staging and not staging.startswith("gs://"):
+            found.append(Fault("--staging", "is neither a folder nor in Cloud Storage", "give a folder or gs://BUCKET/FOLDER"))
+        client = connect(named.project, endpoint)
+        try:
+            where = location(client, named, _LOOK)
+            found += faults(named, compare(client, named, wanted_tables(contract, ""), _LOOK), loading=True)
+        except Misconfigured as error:
+            found += error.faults
+        except Transient as error:
+            found.append(Fault("--output", str(error), "try again, or check --bigquery_endpoint"))
+        if found:
+            raise Misconfigured(found)
+        return Target(Place(client, where, patience), named, contract, wanted, endpoint, staging)
+
+    def run(self, run: str) -> "Replacement":
+        return Replacement(self, run)
+
+    def done(self, run: str) -> LedgerRow | None:
+        """The row of a run that is done. Raises Misconfigured where it ended out of balance."""
+        try:
+            found = ledger(self.place, self.dataset, run)
+        except (Failed, Transient) as error:
+            raise Misconfigured([Fault("--output", str(error), "check that the account may run queries and read the tables")]) from None
+        if found is not None and not found[1]:
+            raise Misconfigured([Fault(f"run {run}", "is in the ledger already, and its books did not balance", "start a run under an id of its own")])
+        return found[0] if found else None
+
+
+class Replacement:
+    """One run's hold on a dataset; what a Lake is for a folder. Take it as a context: what it staged is gone when it ends."""
+
+    def __init__(self, target: Target, run: str) -> None:
+        self.target, self.contract, self.run = target, target.contract, run
+        self.columns = stored_columns(target.contract)
+        if target.staging and "://" not in target.staging:
+            Path(target.staging).mkdir(parents=True, exist_ok=True)
+        self._folder = tempfile.mkdtemp(prefix="penstock-", dir=target.staging if target.staging and "://" not in target.staging else None)
+
+    @property
+    def parked(self) -> str:
+        """A folder for batches that wait; it goes with the run."""
+        return str(Path(self._folder) / "parked")
+
+    @property
+    def _staging(self) -> str:
+        return self.target.staging if "://" in self.target.staging else self._folder
+
+    def stored(self, partitions: Iterable[date]) -> Nothing:
+        """Nothing: a run that replaces is compared with its own rows alone."""
+        return Nothing()
+
+    def write_events(self) -> StageRows:
+        return StageRows(self._staging, self.run, EVENTS_TABLE, self.columns)
+
+    def write_failures(self) -> StageRows:
+        return StageRows(self._staging, self.run, FAILURES_TABLE, FAILURES)
+
+    def commit(self, job: str, partitions: Iterable[date], started: datetime, engine: str = "{}") -> Commit:
+        """The step that commits this run; partitions are those of the target."""
+        target = self.target
+        return Commit(Request(target.dataset, target.endpoint, target.place.location, self._folder, self.run, job,
+                              f"{self.contract.name} {self.contract.version}", started, tuple(day.isoformat() for day in target.days), self.columns,
+                              fingerprinted(self.columns), engine, target.place.patience))
+
+    def lost(self) -> str | None:
+        """Why the commit of this run failed; None where it did not."""
+        path = verdict(self._folder)
+        return path.read_text() if path.exists() else None
+
+    def ledger(self, run: str) -> LedgerRow:
+        """A run's row of the ledger. Raises KeyError where it committed nothing."""
+        found = ledger(self.target.place, self.target.dataset, run)
+        if found is None:
+            raise KeyError(run)
+        return found[0]
+
+    def close(self) -> None:
+        """Removes what was staged."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if "://" in self._staging:
+            try:
+                bigquery_files.withdraw(self._staging, self.run)
+            except BeamIOError:
+                pass  # de-identified rows and sealed ones; a lifecycle rule of the bucket takes them
+
+    def __enter__(self) -> "Replacement":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

@@ -1,0 +1,125 @@
+"""Objects on Google Cloud Storage: listed, looked up, and read in ranges of one generation each.
+
+Plain HTTP leads to this machine and nowhere else. A range is asked for with ifGenerationMatch
+(https://cloud.google.com/storage/docs/request-preconditions), so bytes of two generations are never mixed, and as stored:
+an object kept with Content-Encoding gzip is not unpacked on the way, which would make its ranges meaningless.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import requests
+from apache_beam.io.filesystem import FileSystem
+from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, PreconditionFailed, RequestRangeNotSatisfiable, Unauthorized
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import GoogleAuthError
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import storage
+
+from schemas.errors import Fault, Misconfigured
+from transforms.engines.channel import is_loopback
+
+EMULATOR = "STORAGE_EMULATOR_HOST"
+SCHEME = "gs://"
+_FIELDS = "items(name,size,generation,crc32c,contentEncoding),nextPageToken"
+_CONNECTIONS = 32
+_SECONDS = 60.0  # for a connection, and between two bytes
+_UNREACHED = (GoogleAPIError, GoogleAuthError, requests.RequestException)
+
+
+class Changed(OSError):
+    """An object is no longer what was listed: replaced, deleted or cut. The message names it."""
+
+
+class Object(NamedTuple):
+    """An object as it is listed. size in bytes; crc32c: of the stored bytes, base64; packed: stored with Content-Encoding gzip."""
+
+    path: str
+    size: int
+    generation: int
+    crc32c: str
+    packed: bool
+
+
+def client(endpoint: str = "", environment: Mapping[str, str] = os.environ) -> storage.Client:
+    """A client with TLS and the credentials of the environment, or without both to a loopback address; one for each place.
+
+    endpoint: a URL; "" for STORAGE_EMULATOR_HOST where that is set, else Google's. Raises Misconfigured.
+    """
+    where, url = ("--storage_endpoint", endpoint) if endpoint else (EMULATOR, environment.get(EMULATOR, ""))
+    return _client(where, (url if "://" in url or not url else f"http://{url}").rstrip("/"))
+
+
+@lru_cache(maxsize=8)
+def _client(where: str, url: str) -> storage.Client:
+    parts = urlsplit(url)
+    if parts.scheme == "http" and is_loopback(parts.netloc):
+        credentials = AnonymousCredentials()
+        session = AuthorizedSession(credentials)
+        session.trust_env = False  # a proxy is not this machine
+        session.max_redirects = 0
+        _more_connections(session)
+        return storage.Client(project=None, credentials=credentials, client_options={"api_endpoint": url}, _http=session)
+    if url and not (parts.scheme == "https" and re.fullmatch(r"([a-z0-9-]+\.)+googleapis\.com(:\d{1,5})?", parts.netloc)):
+        raise Misconfigured([Fault(where, "is neither an endpoint of Google's nor on this machine: rows in clear would pass",
+                                   "give a URL such as http://localhost:9023, or https://storage.europe-west1.rep.googleapis.com")])
+    try:
+        made = storage.Client(project=None, client_options={"api_endpoint": url or "https://storage.googleapis.com"})
+    except GoogleAuthError:
+        raise Misconfigured([Fault("credentials", "there are none that Google's libraries can find",
+                                   "run as a service account with roles/storage.objectViewer, or set GOOGLE_APPLICATION_CREDENTIALS")]) from None
+    _more_connections(made._http)
+    return made
+
+
+def _more_connections(session: requests.Session) -> None:
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
+
+
+def matching(client: storage.Client, pattern: str) -> list[Object]:
+    """The objects that gs://BUCKET/GLOB names, in order; * and ? do not match a slash, ** does.
+
+    Raises Misconfigured where the bucket cannot be listed.
+    """
+    bucket, _, name = pattern.removeprefix(SCHEME).partition("/")
+    prefix = re.split(r"[*?\[]", name, maxsplit=1)[0]
+    wanted = re.compile(FileSystem.translate_pattern(name))  # the rule that local paths follow
+    try:
+        found = client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, timeout=_SECONDS)
+        return [_object(blob) for blob in found if wanted.match(blob.name) and not blob.name.endswith("/")]
+    except (NotFound, ValueError):
+        raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "check the name of the bucket: it is not there")]) from None
+    except (Forbidden, Unauthorized):
+        raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "give the account roles/storage.objectViewer on the bucket")]) from None
+    except _UNREACHED:
+        raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "check the credentials, the network and --storage_endpoint")]) from None
+
+
+def fetched(client: storage.Client, path: str, generation: int, start: int, stop: int) -> bytes:
+    """Bytes [start, stop) of an object's generation; answers of 429, 5xx and cut connections are tried again for two minutes.
+
+    Raises Changed, or OSError where it cannot be reached.
+    """
+    bucket, _, name = path.removeprefix(SCHEME).partition("/")
+    try:
+        data: bytes = client.bucket(bucket).blob(name).download_as_bytes(
+            start=start, end=stop - 1, raw_download=True, if_generation_match=generation, checksum=None, single_shot_download=True, timeout=_SECONDS)
+    except (NotFound, PreconditionFailed, RequestRangeNotSatisfiable):
+        raise Changed(f"{path} was replaced or deleted while it was read") from None
+    except (Forbidden, Unauthorized):
+        raise PermissionError(f"{path} may not be read") from None
+    except _UNREACHED:
+        raise OSError(f"{path} cannot be reached") from None
+    if len(data) != stop - start:
+        raise Changed(f"{path} is not as long as it was when it was listed")
+    return data
+
+
+def _object(blob: Any) -> Object:
+    path = f"{SCHEME}{blob.bucket.name}/{blob.name}"
+    return Object(path, int(blob.size or 0), int(blob.generation), blob.crc32c or "", blob.content_encoding == "gzip")

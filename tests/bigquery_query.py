@@ -1,0 +1,83 @@
+"""Queries of the BigQuery of this machine: the few forms of GoogleSQL that we send, put into DuckDB's words."""
+
+import base64
+import re
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from tests.bigquery_store import Refused, Store
+
+_LEAST_BYTES = 10 << 20  # what a table costs at least, https://cloud.google.com/bigquery/pricing
+_KINDS = (("DECIMAL", "BIGNUMERIC"), ("HUGEINT", "BIGNUMERIC"), ("TIMESTAMP", "TIMESTAMP"), ("DATE", "DATE"), ("BOOLEAN", "BOOLEAN"), ("DOUBLE", "FLOAT"),
+          ("FLOAT", "FLOAT"), ("BLOB", "BYTES"), ("VARCHAR", "STRING"), ("BIGINT", "INTEGER"), ("INTEGER", "INTEGER"))
+
+
+def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what getQueryResults answers, the job's statistics). Raises Refused."""
+    query = configuration["query"]
+    if query.get("useLegacySql", True):
+        raise Refused(400, "invalidQuery", "this service has no legacy SQL")
+    sql = query["query"]
+    tables = set(re.findall(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", sql))
+    for dataset, name in tables:
+        store.table(dataset, name)
+    cost = _LEAST_BYTES * len(tables)
+    most = query.get("maximumBytesBilled")
+    if most is not None and cost > int(most):
+        raise Refused(400, "bytesBilledLimitExceeded", f"Query exceeded limit for bytes billed: {most}. {cost} or higher required.")
+    statistics = {"totalBytesProcessed": str(cost), "totalBytesBilled": str(cost), "statementType": "SELECT"}
+    if configuration.get("dryRun"):
+        return {}, statistics
+    if not re.match(r"\s*(SELECT|WITH)\b", sql, re.IGNORECASE):
+        raise Refused(400, "invalidQuery", "this service answers SELECT alone")
+    parameters = {p["name"]: p["parameterValue"]["value"] for p in query.get("queryParameters", [])}
+    if set(re.findall(r"@(\w+)", sql)) != parameters.keys():
+        raise Refused(400, "invalidQuery", "Query parameters do not match")
+    try:
+        found = store.db.execute(translated(sql), parameters or None)
+        names, kinds = [c[0] for c in found.description], [str(c[1]) for c in found.description]
+        rows = found.to_arrow_table()
+    except duckdb.Error as error:
+        raise Refused(400, "invalidQuery", str(error)) from None
+    types = [_kind(kind) for kind in kinds]
+    return {"schema": {"fields": [{"name": n, "type": t, "mode": "NULLABLE"} for n, t in zip(names, types)]}, "totalRows": str(rows.num_rows),
+            "rows": _rows(rows, types), "totalBytesProcessed": str(cost)}, statistics
+
+
+def translated(sql: str) -> str:
+    """GoogleSQL to DuckDB's, of the forms that we send."""
+    sql = re.sub(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", r'"\1"."\2"', sql)
+    sql = re.sub(r"`(\w+)`", r'"\1"', sql)
+    sql = re.sub(r"@(\w+)", r"$\1", sql)
+    sql = re.sub(r"\bSTRUCT\(", "row(", sql)
+    return re.sub(r"\bBIGNUMERIC\b", "HUGEINT", re.sub(r"\bINT64\b", "BIGINT", re.sub(r"\bFLOAT64\b", "DOUBLE", sql)))
+
+
+def _kind(kind: str) -> str:
+    for begin, name in _KINDS:
+        if kind.upper().startswith(begin) or (begin == "VARCHAR" and kind.upper() in ("STRING", "NUMBER")):
+            return name
+    raise Refused(400, "invalidQuery", f"this service has no type {kind}")
+
+
+def _rows(rows: pa.Table, types: list[str]) -> list[dict[str, Any]]:
+    columns = []
+    for column, kind in zip(rows.columns, types):
+        if kind == "TIMESTAMP":
+            values = column.cast(pa.timestamp("us", "UTC")).cast(pa.int64()).to_pylist()  # formatOptions.useInt64Timestamp
+        else:
+            values = column.to_pylist()
+        columns.append([None if v is None else _text(v, kind) for v in values])
+    return [{"f": [{"v": value} for value in row]} for row in zip(*columns)]
+
+
+def _text(value: Any, kind: str) -> str:
+    if kind == "BYTES":
+        return base64.b64encode(value).decode()
+    if kind == "BIGNUMERIC":
+        return str(int(value))
+    if kind == "BOOLEAN":
+        return "true" if value else "false"
+    return value.isoformat() if kind == "DATE" else str(value)

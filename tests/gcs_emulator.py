@@ -1,0 +1,174 @@
+"""gcp-storage-emulator in an environment of its own (`make emulators-env`), and before it a gate that is as strict as GCS.
+
+The emulator takes no notice of ifGenerationMatch; the gate does (412), counts what is asked for, and lets a test fail or
+change things between two reads. The client is Google's, unaware of both.
+"""
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+ENVIRONMENT = Path(__file__).parents[1] / "build" / "emulators" / "gcs"
+COMMAND = ENVIRONMENT / "bin" / "gcp-storage-emulator"
+MISSING = "gcp-storage-emulator is not on this machine (make emulators-env): reading from GCS is not tested"
+BUCKET = "raw"
+
+
+class Bucket:
+    """The bucket `raw` of a storage server at URL: objects are put, replaced and deleted without the client that is under test."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def put(self, name: str, content: bytes, encoding: str = "") -> int:
+        """Makes or replaces an object; answers its generation."""
+        path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote(name, safe='')}"
+        answer = json.loads(self._ask("POST", path, content))
+        if encoding:
+            self._ask("PATCH", f"/storage/v1/b/{BUCKET}/o/{quote(name, safe='')}", json.dumps({"contentEncoding": encoding}).encode(), "application/json")
+        return int(answer["generation"])
+
+    def delete(self, name: str) -> None:
+        self._ask("DELETE", f"/storage/v1/b/{BUCKET}/o/{quote(name, safe='')}")
+
+    def _ask(self, method: str, path: str, content: bytes = b"", kind: str = "application/octet-stream") -> bytes:
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
+        try:
+            connection.request(method, path, content, {"Content-Type": kind} if content else {})
+            answer = connection.getresponse()
+            data = answer.read()
+        finally:
+            connection.close()
+        if answer.status >= 300:
+            raise AssertionError(f"{method} {path}: {answer.status}")
+        return data
+
+
+def installed() -> bool:
+    return COMMAND.exists()
+
+
+@contextmanager
+def emulator(seconds: float = 60.0) -> Iterator[Bucket | None]:
+    """An emulator with an empty bucket in its memory, None where it is not installed. Raises TimeoutError where it does not answer."""
+    if not installed():
+        yield None
+        return
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with tempfile.TemporaryDirectory() as folder:
+        process = subprocess.Popen([str(COMMAND), "start", "--host=127.0.0.1", f"--port={port}", f"--default-bucket={BUCKET}", "--in-memory", "--quiet"],
+                                   cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            until = time.monotonic() + seconds
+            while process.poll() is None:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    if time.monotonic() > until:
+                        raise TimeoutError("the emulator does not answer") from None
+                    time.sleep(0.1)
+            yield Bucket(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+class Gate:
+    """A server before the emulator. ranges: what was read, as (object, first byte, last byte); failures: how many of the next
+    reads are answered with 503; before: called before each read with how many there were.
+    """
+
+    def __init__(self, behind: Bucket) -> None:
+        self.behind = behind
+        self.ranges: list[tuple[str, int, int]] = []
+        self.unpinned = self.failures = 0
+        self.before: Callable[[int], None] = lambda reads: None
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> "Gate":
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def verdict(self, path: str, asked: str) -> int:
+        """The status that GCS would answer this read with; 0: it goes through."""
+        parts = urlsplit(path)
+        with self._lock:
+            self.before(len(self.ranges))
+            first, _, last = asked.removeprefix("bytes=").partition("-")
+            self.ranges.append((parts.path.rpartition("/o/")[2], int(first or 0), int(last or -1)))
+            if self.failures:
+                self.failures -= 1
+                return 503
+            wanted = parse_qs(parts.query).get("ifGenerationMatch")
+            if not wanted:
+                self.unpinned += 1
+                return 0
+            connection = http.client.HTTPConnection(urlsplit(self.behind.url).netloc, timeout=60)
+            connection.request("GET", parts.path.removeprefix("/download"))
+            answer = connection.getresponse()
+            content = answer.read()
+            connection.close()
+            if answer.status != 200:
+                return answer.status
+            return 0 if json.loads(content)["generation"] == wanted[0] else 412
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        gate = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                if self.path.startswith("/download/"):
+                    status = gate.verdict(self.path, self.headers.get("Range", ""))
+                    if status:
+                        return self._answer(status, {}, b"{}")
+                connection = http.client.HTTPConnection(urlsplit(gate.behind.url).netloc, timeout=60)
+                connection.request("GET", self.path, headers={k: v for k, v in self.headers.items() if k.lower() != "connection"})
+                answer = connection.getresponse()
+                content = answer.read()
+                connection.close()
+                self._answer(answer.status, {k: v for k, v in answer.getheaders() if k in ("Content-type", "Content-Range")}, content)
+
+            def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        return Handler
+
+
+def main() -> None:
+    """Runs the emulator on localhost until ^C: python -m tests.gcs_emulator --port=9023."""
+    port = next((a.partition("=")[2] for a in sys.argv[1:] if a.startswith("--port=")), "9023")
+    print(f"export STORAGE_EMULATOR_HOST=http://localhost:{port}   (bucket {BUCKET}; ^C ends it)", flush=True)
+    sys.exit(subprocess.call([str(COMMAND), "start", "--host=127.0.0.1", f"--port={port}", f"--default-bucket={BUCKET}", "--in-memory", "--quiet"]))
+
+
+if __name__ == "__main__":
+    main()
