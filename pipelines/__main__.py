@@ -31,6 +31,8 @@ COMMANDS = {
     "stream": Command(options.StreamOptions, "pipelines.stream", "Pub/Sub to tables, for as long as it runs: nothing lost, nothing stored twice.", True),
     "replay": Command(options.ReplayOptions, "pipelines.replay", "Tries failures again, opened with the private key: stores what is accepted now.", True),
     "windows": Command(options.WindowsOptions, "pipelines.windows", "Rebuilds the windows table from the stored events, as if no more were to come."),
+    "tables": Command(options.TablesOptions, "pipelines.tools.tables", "Shows BigQuery's tables beside a contract's; makes what is missing."),
+    "manifest": Command(options.ManifestOptions, "pipelines.tools.manifest", "Writes what files are: generation, size, checksum, rows; for batch --manifest."),
     "generate": Command(options.GenerateOptions, "pipelines.tools.generate", "Writes events of a shipped contract, and the books that must come out."),
     "publish": Command(options.PublishOptions, "pipelines.tools.publish", "Publishes events of a shipped contract to Pub/Sub: late, out of order, repeated."),
     "query": Command(options.QueryOptions, "pipelines.tools.query", "Asks the tables in SQL."),

@@ -28,7 +28,7 @@ from pipelines.stopping import stopping
 from schemas.contract import Contract, load
 from schemas.errors import Fault, Misconfigured
 
-_MOMENT = 3.0  # seconds that the children of a backfill that was killed may take to end
+_MOMENT = 5.0  # seconds that the children of a call that was killed may take to end
 _FATES = ("read", "stored", "repeated", "refused")
 
 
@@ -44,15 +44,16 @@ def run(options: BackfillOptions, beam_arguments: list[str]) -> int:
              "keys": str(Path(keys.folder).resolve()), "from": str(days[0]), "to": str(days[-1]), "arguments": arguments(options, None, beam_arguments)}
     name = f"backfill-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}"
     place = _place(options.output)
-    with _alone(place, name, days), tempfile.TemporaryDirectory(prefix="penstock-") as empty:
-        done = Done(place / RUNNING / f"{name}.done", about)
+    written = place / RUNNING / f"{name}.done"
+    with _alone(place, name, days, _MOMENT if written.exists() else 0.0), tempfile.TemporaryDirectory(prefix="penstock-") as empty:
+        done = Done(written, about)
         if done.known:
             print(f"penstock backfill: goes on, {len(done.known)} of {len(days)} days are done (remove {done.path} to begin anew)", file=sys.stderr)
         nothing = Path(empty) / "empty.ndjson"
         nothing.touch()
         with stopping() as stop, ThreadPoolExecutor(options.parallel) as threads, Children() as children:
             day = Days(options, beam_arguments, children.run, busy=lambda day: _busy(place, name, [day]).get(day),
-                       name=lambda day, again: f"{name}-{done.id}-{day:%Y%m%d}-{done.failures[str(day)] + 1}{again}", nothing=str(nothing))
+                       name=lambda day, again: f"{day:%Y%m%d}-{name}-{done.id}-{done.failures[str(day)] + 1}{again}", nothing=str(nothing))
             bar, waiting = Bar(len(days), len(done.known)), iter([d for d in days if str(d) not in done.known])
             running: set[Future[Outcome]] = set()
             outcomes: list[Outcome] = []
@@ -71,7 +72,8 @@ def run(options: BackfillOptions, beam_arguments: list[str]) -> int:
                         done.add(str(outcome.day), outcome.row)
                     elif outcome.reason:
                         done.fail(str(outcome.day))
-                    bar.day(str(outcome.day), outcome.words(), bool(outcome.reason), *((outcome.row["read"], outcome.row["refused"]) if outcome.row else (0, 0)))
+                    row = outcome.row or {"read": 0, "refused": 0}
+                    bar.day(str(outcome.day), outcome.words(), bool(outcome.reason), row["read"], row["refused"])
             bar.clear()
         done.close(remove=len(done.known) == len(days))
     return _told(options, days, done, {o.day: o.reason for o in outcomes if o.reason})
@@ -107,13 +109,15 @@ def _place(output: str) -> Path:
 
 
 @contextmanager
-def _alone(place: Path, name: str, days: list[date]) -> Iterator[None]:
-    """Says that these days are being written, for as long as it lasts. Raises Misconfigured where another run says so of one of them."""
-    until = time.monotonic() + _MOMENT
+def _alone(place: Path, name: str, days: list[date], moment: float) -> Iterator[None]:
+    """Says that these days are being written, for as long as it lasts. Raises Misconfigured where another run says so of one of them, and
+    still does when so many seconds are over."""
+    until = time.monotonic() + moment
     while (taken := _busy(place, name, days)) and time.monotonic() < until:
         time.sleep(0.1)
     if taken:
-        raise Misconfigured([Fault(f"day {day}", f"is being written by run {by}", "wait for its end and call again, or end it") for day, by in sorted(taken.items())])
+        raise Misconfigured([Fault(f"day {day}", f"is being written by run {by}", "wait for its end and call again, or end it")
+                             for day, by in sorted(taken.items())])
     with locked(place):
         lock = lake_runs.enlist(place, name, days)
     try:

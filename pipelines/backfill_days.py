@@ -13,7 +13,7 @@ from pipelines.options import BackfillOptions, BatchOptions
 PLACE = "{partition}"
 _NO_FILE = " matches no file; "  # what batch says of a pattern (pipelines/sources/listing.py)
 _BY_CHANCE = "at the same moment"  # what batch says where the tables changed under its commit, and not these days (lake_commit.py)
-_FAILED = "penstock batch failed; the tables are as they were: "
+_FAILED = "penstock batch failed; "
 _CANNOT = "penstock batch cannot run:"
 _TERMINATED = -15
 
@@ -49,19 +49,21 @@ class Days:
         writer = self.busy(day)
         if writer:
             return Outcome(day, None, f"run {writer} is writing this day")
-        ended = self._batch(self.options.input, day)
+        changed: dict[str, str] = {}
+        ended = self._batch(day)
         if _no_files(ended, self.options.input) and self.options.empty != "fail":
             if self.options.empty == "skip":
                 return Outcome(day, {})
-            ended = self._batch(self.nothing, day)
+            changed = {"input": self.nothing, "manifest": ""}
+            ended = self._batch(day, **changed)
         if ended.code == 1 and _BY_CHANCE in ended.err:
-            ended = self._batch(self.options.input, day, "again")
+            ended = self._batch(day, "again", **changed)
         if ended.code == 0:
             return Outcome(day, json.loads(ended.out.splitlines()[-1]))
         return Outcome(day, None, "" if ended.code == _TERMINATED else _reason(ended))
 
-    def _batch(self, source: str, day: date, again: str = "") -> Ended:
-        return self.start(arguments(replace(self.options, input=source, run=self.name(day, again)), day, self.beam))
+    def _batch(self, day: date, again: str = "", **changed: str) -> Ended:
+        return self.start(arguments(replace(self.options, **changed, run=self.name(day, again)), day, self.beam))
 
 
 def arguments(options: BackfillOptions, day: date | None, beam: Sequence[str] = ()) -> list[str]:

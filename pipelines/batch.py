@@ -16,7 +16,9 @@ from pipelines.progress import Watch
 from pipelines.sinks.bigquery_replace import Replacement, Target
 from pipelines.sinks.lake import Lake
 from pipelines.sources.files import ReadFiles
-from pipelines.sources.listing import listed
+from pipelines.sources.listing import InputFile, listed
+from pipelines.sources.manifest import check, read_manifest
+from pipelines.sources.verdict import VERDICT
 from pipelines.starting import Faults, beam_options, engine_of, lineage_of
 from pipelines.trace import frames
 from schemas.contract import Contract, load
@@ -38,7 +40,8 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     faults = Faults()
     given = faults.of(lambda: beam_options(options.runner, beam_arguments))
     contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
-    files = faults.of(lambda: listed(options.input))
+    files = faults.of(lambda: listed(options.input, options.storage_endpoint))
+    expected = faults.of(lambda: _expected(options, files)) if files else None
     keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
     engine = engine_of(options, contract, keys) if contract and keys else None
     if engine:
@@ -56,12 +59,18 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
         return _tell(options, done)
     with target.run(run_id) if target else Lake.writer(options.output, contract, run_id, options.partition) as lake:
         parts = graph.Parts(
-            contract=contract, read=ReadFiles(files, contract.max_row_bytes), decode=Decode(contract, keys, frozenset(options.partition) or None),
+            contract=contract, read=ReadFiles(files, contract.max_row_bytes, options.storage_endpoint, expected),
+            decode=Decode(contract, keys, frozenset(options.partition) or None),
             deduplicate=Deduplicate(contract, Park(lake.parked), lake.stored(options.partition), 1 + sum(f.size for f in files) // SHARD_BYTES),
             engine=engine, handler=OnnxHandler(contract.model) if contract.model else None, public_pem=keys.public_pem(), run=run_id,
             events=lake.write_events(), failures=lake.write_failures(),
             outcome=lake.commit("batch", options.partition, started, lineage_of(options.engine, engine)))
         return _run(options, parts, given, lake)
+
+
+def _expected(options: BatchOptions, files: tuple[InputFile, ...]) -> dict[int, tuple[str, int]] | None:
+    """The rows that the manifest says, by the file's index; None without one. Raises Misconfigured where the files are not those of it."""
+    return check(files, read_manifest(options.manifest, options.storage_endpoint)) if options.manifest else None
 
 
 def _target(options: BatchOptions, contract: Contract) -> Target | None:
@@ -76,11 +85,12 @@ def _run(options: BatchOptions, parts: graph.Parts, given: PipelineOptions, lake
     graph.build(pipeline, parts)
     gc.collect()
     gc.freeze()  # what was imported lives as long as the process: without this the collector walks over it again and again (a tenth of the time)
+    VERDICT.forget()
     try:
         with Watch():
             pipeline.run().wait_until_finish()
     except Exception as error:  # whatever it is, its text may hold a row: say where, not what
-        lost = lake.lost()
+        lost = lake.lost() or VERDICT.told()
         state = f"run {lake.run} is not done" if isinstance(lake, Replacement) else "the tables are as they were"
         print(f"penstock batch failed; {state}: {lost or frames(error)}", file=sys.stderr)
         return 1

@@ -15,7 +15,8 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud.kms_v1 import AsymmetricDecryptRequest, KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
-from schemas.errors import Fault, Misconfigured, Transient
+from pipelines.private_key import Unanswered
+from schemas.errors import Fault, Misconfigured
 from transforms.engines.channel import is_loopback
 from transforms.seal import Unwrap
 
@@ -35,7 +36,7 @@ _WRONG = {  # what mends itself never
 def unwrapper(version: str, endpoint: str = "", seconds: float = 60.0) -> Unwrap:
     """The function that unwraps a data key by this version of a key. endpoint: "" (the global one), HOST or HOST:PORT.
 
-    It raises ValueError for what the key does not open, Misconfigured where the key cannot be used at all, and Transient
+    It raises ValueError for what the key does not open, Misconfigured where the key cannot be used at all, and Unanswered
     where KMS did not answer within so many seconds.
     """
     client = connect(endpoint)
@@ -54,10 +55,10 @@ def unwrapper(version: str, endpoint: str = "", seconds: float = 60.0) -> Unwrap
                 problem, remedy = _WRONG[type(error)]
                 raise Misconfigured([Fault("--private_key", f"the key {problem}", remedy)]) from None
             except (exceptions.GoogleAPICallError, exceptions.RetryError) as error:
-                raise Transient(f"Cloud KMS did not answer: {type(error).__name__}") from None
+                raise Unanswered(f"Cloud KMS did not answer: {type(error).__name__}") from None
             if answer.verified_ciphertext_crc32c and answer.plaintext_crc32c == google_crc32c.value(answer.plaintext):
                 return bytes(answer.plaintext)
-        raise Transient("what Cloud KMS was sent, or what it answered, was damaged on the way")
+        raise Unanswered("what Cloud KMS was sent, or what it answered, was damaged on the way")
 
     return unwrap
 

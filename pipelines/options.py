@@ -8,6 +8,8 @@ from pipelines.flags import Days, option, required
 KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use."
 CONTRACT = "Name of a shipped contract, or a folder that holds one."
 BIGQUERY = "URL of BigQuery, else BIGQUERY_EMULATOR_HOST, else Google's; loopback (http://localhost:9050) is spoken to without TLS."
+STORAGE = "URL of Cloud Storage, else STORAGE_EMULATOR_HOST, else Google's; loopback (http://localhost:9023) is spoken to without TLS."
+MANIFEST = "What the files must be (penstock manifest writes it): held against them before the run, and their rows before its commit."
 SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
 
 
@@ -16,7 +18,8 @@ class BatchOptions:
     """penstock batch"""
 
     contract: str = required(CONTRACT, metavar="NAME|DIR")
-    input: str = required("Files to read: paths or globs, commas between; NDJSON or CSV (plain or .gz), Avro, Parquet.", metavar="GLOB")
+    input: str = required("Files to read: paths or globs, local or gs://, commas between; NDJSON or CSV (plain or .gz), Avro, Parquet.", metavar="GLOB")
+    manifest: str = option("", MANIFEST, metavar="FILE|gs://...")
     output: str = required("Folder of the tables, made when missing; or a dataset of BigQuery, whose days are replaced.", metavar="DIR|bq://PROJECT.DATASET")
     partition: Days = option((), "Days (UTC) that this run replaces; rows of other days are refused. Without it the run adds.", metavar="DAY,...")
     run: str = option("", "Id of this run; a scheduler that tries again gives the same one. Else one is made.", metavar="ID", pattern="[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
@@ -31,6 +34,7 @@ class BatchOptions:
     bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery")
     staging: str = option("", "Where files wait to be loaded, de-identified or sealed: a folder or gs://; else a temporary one.", metavar="DIR|gs://...",
                           group="BigQuery")
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
     json: bool = option(False, "Print the ledger row as JSON, as the last line.", group="Output")
     runner: str = option("DirectRunner", "Beam runner; DirectRunner is FnApiRunner, in one process.", group="Beam", metavar="NAME")
 
@@ -117,6 +121,27 @@ class WindowsOptions:
 
 
 @dataclass(frozen=True)
+class TablesOptions:
+    """penstock tables"""
+
+    contract: str = required(CONTRACT, metavar="NAME|DIR")
+    output: str = required("Dataset that holds the tables, or is to; it must exist.", metavar="bq://PROJECT.DATASET")
+    apply: bool = option(False, "Make what is missing, add new nullable columns, update descriptions and policy tags; nothing else is ever changed.")
+    policy_tag: str = option("", "Policy tag of the columns that tell something about a person; without it they are made without one.",
+                             metavar="projects/P/locations/L/taxonomies/T/policyTags/N", pattern="projects/[^/]+/locations/[^/]+/taxonomies/[^/]+/policyTags/[^/]+")
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL")
+
+
+@dataclass(frozen=True)
+class ManifestOptions:
+    """penstock manifest"""
+
+    input: str = required("Files to read and count, as for batch.", metavar="GLOB")
+    output: str = required("File to write: one JSON object a file.", metavar="FILE")
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
+
+
+@dataclass(frozen=True)
 class GenerateOptions:
     """penstock generate"""
 
@@ -158,6 +183,8 @@ class QueryOptions:
     output: str = required("The tables: the --output of a job.", positional=True, metavar="OUT")
     sql: str = required("A SELECT over events, failures and runs.", positional=True, metavar="SQL")
     format: str = option("table", "How the answer is printed.", choices=("table", "csv", "json"))
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery")
+    maximum_bytes_billed: int = option(1 << 30, "A query that would read more is refused, unbilled.", metavar="BYTES", minimum=1, group="BigQuery")
 
 
 @dataclass(frozen=True)
@@ -165,7 +192,10 @@ class DescribeOptions:
     """penstock describe"""
 
     contract: str = required(CONTRACT, metavar="NAME|DIR")
-    format: str = option("markdown", "The data dictionary as text or JSON, or the BigQuery table schemas.", choices=("markdown", "json", "bigquery"))
+    format: str = option("markdown", "The data dictionary as text or JSON, BigQuery's table schemas, or its views as SQL.",
+                         choices=("markdown", "json", "bigquery", "views"))
+    output: str = option("bq://PROJECT.DATASET", "Dataset that the views are made in, over the tables there; a lake has them already.",
+                         metavar="bq://PROJECT.DATASET", pattern=r"bq://[A-Za-z0-9:.-]+\.[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,14 @@
 from collections import OrderedDict
 from pathlib import Path
 
-from schemas.errors import Fault, Misconfigured
+from schemas.errors import Fault, Misconfigured, Transient
 from transforms.seal import Unwrap, private_key
 
 _KEPT = 10_000  # data keys: each seals a batch of rows, and asking for one takes milliseconds
+
+
+class Unanswered(Transient):
+    """Nobody answered whether the key opens something. Its text holds no data."""
 
 
 def opener(given: str, kms_endpoint: str = "") -> Unwrap:

@@ -24,7 +24,7 @@ from pipelines.hand import Hand, LayDown, ReadHand
 from pipelines.kept_graph import KeptGraph
 from pipelines.keyfolder import open_keys
 from pipelines.options import ReplayOptions
-from pipelines.private_key import opener
+from pipelines.private_key import Unanswered, opener
 from pipelines.progress import Watch
 from pipelines.replay_choice import choice, left_alone, told
 from pipelines.replay_rows import BYTES, Again, Opened, Replay, StoreNamed, block, opened
@@ -39,7 +39,7 @@ from pipelines.totals import Totals
 from pipelines.trace import frames
 from schemas.arrow import stored_columns
 from schemas.contract import Contract, load, shipped
-from schemas.errors import Fault, Misconfigured, Reason, Transient
+from schemas.errors import Fault, Misconfigured, Reason
 from transforms.decode import Decode
 from transforms.deduplicate import Sift
 from transforms.deidentify import EngineConfig
@@ -52,11 +52,14 @@ from transforms.onnx import OnnxHandler
 from transforms.seal import Unwrap
 from transforms.seen import Failed
 
+Canary = Callable[[Trial, str, list[Message]], dict[str, pa.RecordBatch]]
 
-def run(options: ReplayOptions, beam_arguments: list[str], at: Callable[[str], None] = ignore, most_bytes: int = BYTES) -> int:
+
+def run(options: ReplayOptions, beam_arguments: list[str], at: Callable[[str], None] = ignore, most_bytes: int = BYTES, canary: Canary = fatal) -> int:
     """Runs the job; exit code 0 where it is done and balanced, 1 where it failed or the key opens nothing.
 
-    at: told each step, for tests that kill it there. Raises Misconfigured, with every fault, where it cannot run.
+    at: told each step, for tests that kill it there; canary: tries rows that may kill (pipelines.canary.fatal). Raises
+    Misconfigured, with every fault, where it cannot run.
     """
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     chosen = choice(options)
@@ -84,14 +87,17 @@ def run(options: ReplayOptions, beam_arguments: list[str], at: Callable[[str], N
             faults.of(lambda: OnnxHandler(model).load_model())
         faults.stop()
         assert given and contract and keys and unwrap and engine
-        return _Job(options, contract, keys, engine, given, at).go(pending, unwrap, most_bytes)
+        return _Job(options, contract, keys, engine, given, at, canary).go(pending, unwrap, most_bytes)
     finally:
         reader.close()
 
 
 def _contract(options: ReplayOptions, name: str) -> Contract:
     if options.contract or name in shipped():
-        return load(options.contract or name, options.allow_unwrapped_keys)
+        contract = load(options.contract or name, options.allow_unwrapped_keys)
+        if name in ("", contract.name):
+            return contract
+        raise Misconfigured([Fault("--contract", f"is {contract.name}, and the tables hold the events of {name}", "give a version of that one")])
     raise Misconfigured([Fault("--contract", "is missing, and the tables are those of no shipped contract", "give the folder of the contract")])
 
 
@@ -106,8 +112,8 @@ class _Job:
     """One replay: a graph, and the runs that it makes of it."""
 
     def __init__(self, options: ReplayOptions, contract: Contract, keys: Keys, engine: EngineConfig, given: PipelineOptions,
-                 at: Callable[[str], None]) -> None:
-        self.options, self.contract, self.at = options, contract, at
+                 at: Callable[[str], None], canary: Canary) -> None:
+        self.options, self.contract, self.at, self.canary = options, contract, at, canary
         self.folder = str(Path(options.failures).resolve())
         self.started, self.number = datetime.now(timezone.utc), 0
         self.name = f"{self.started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
@@ -138,10 +144,12 @@ class _Job:
                         self.totals.add(self._through(part))
                 if late := pending.late():
                     self.totals.add(self._late(late))
-        except (Lost, Transient, Unbalanced) as error:
+        except (Lost, Unanswered, Unbalanced) as error:
             problem = str(error)
-        except Misconfigured:  # the key: Cloud KMS refuses it
-            raise
+        except Misconfigured as error:  # the key: Cloud KMS refuses it
+            if not self.number:
+                raise
+            problem = str(error)
         except Exception as error:  # whatever it is, its text may hold a row: say where, not what
             problem = frames(error)
         return self._tell(others, problem, left)
@@ -165,7 +173,7 @@ class _Job:
         """A part of the failures through the graph, and committed."""
         self.at("opened")
         killers = [Message(row, str(i), 0, {}) for i, (f, row) in enumerate(zip(part.failures, part.rows)) if f.reason == str(Reason.CRASHES)]
-        aside = fatal(self.trial, "", killers) if killers else {}
+        aside = self.canary(self.trial, "", killers) if killers else {}
         with self._lake() as lake:
             replay = Replay(lake.run, block(part, self.number, aside), None, self.copies, Failed([]), aside=list(aside.values()), failures=part.failures)
             self.hand.take(replay)

@@ -30,7 +30,7 @@ LINEAGE = (
     Column("model_digest", "string", True, "SHA-256 of the model's bytes."),
     Column("id_hash", "long", False, "Keyed 64-bit digest of the id."),
     Column("content_hash", "long", False, "Keyed 64-bit digest of the row as it was read; with id_hash it tells repeats from conflicts."),
-    Column("run", "string", True, "The run of a stream or replay that stored the row; null in batch, where a rerun gives the same rows. No fingerprint counts it."),
+    Column("run", "string", True, "The run of a stream or replay that stored it; null in batch, where a rerun gives the same rows. No fingerprint counts it."),
     Column("watermark", "timestamp-micros", True, "The watermark as it stood when that run of a stream began, else null. No fingerprint counts it."),
 )
 

@@ -92,7 +92,7 @@ QUALIFY ROW_NUMBER() OVER (PARTITION BY d, id_hash, content_hash ORDER BY waterm
 _VIEWS = {
     "refused_rates": View("Refused and late rows by day, stage and reason: n, and their share (rate) of the rows seen that day (stored or refused). "
                           "What a later run replaced does not count. d is null where a row could not be read that far.", _REFUSED_RATES),
-    "volume_drift": View(f"Rows stored a day against the median of the {_DAYS_BEFORE} days with rows before it: drift 0 is the median, -1 nothing, 1 twice as many.",
+    "volume_drift": View(f"Rows stored a day against the median of the {_DAYS_BEFORE} days with rows before it: drift 0 is the median, 1 twice as many.",
                          _VOLUME_DRIFT),
     "unbalanced_runs": View("Runs whose books do not balance: read rows that are missing among stored, repeated and refused. The books of a stream "
                             "on BigQuery are kept by the minute; its rows under way show here until they are stored.", _UNBALANCED_RUNS),

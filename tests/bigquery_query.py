@@ -20,22 +20,25 @@ def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any],
     if query.get("useLegacySql", True):
         raise Refused(400, "invalidQuery", "this service has no legacy SQL")
     sql = query["query"]
-    tables = set(re.findall(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", sql))
+    default = query.get("defaultDataset", {}).get("datasetId", "main")
+    tables = set(re.findall(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", sql)) | {(default, name) for name in re.findall(r"\b(?:from|join)\s+(\w+)", sql, re.IGNORECASE)}
     for dataset, name in tables:
         store.table(dataset, name)
     cost = _LEAST_BYTES * len(tables)
     most = query.get("maximumBytesBilled")
     if most is not None and cost > int(most):
         raise Refused(400, "bytesBilledLimitExceeded", f"Query exceeded limit for bytes billed: {most}. {cost} or higher required.")
-    statistics = {"totalBytesProcessed": str(cost), "totalBytesBilled": str(cost), "statementType": "SELECT"}
+    word = sql.split(None, 1)[0].upper()
+    statistics = {"totalBytesProcessed": str(cost), "totalBytesBilled": str(cost), "statementType": "SELECT" if word == "WITH" else word}
     if configuration.get("dryRun"):
         return {}, statistics
-    if not re.match(r"\s*(SELECT|WITH)\b", sql, re.IGNORECASE):
+    if statistics["statementType"] != "SELECT":
         raise Refused(400, "invalidQuery", "this service answers SELECT alone")
     parameters = {p["name"]: p["parameterValue"]["value"] for p in query.get("queryParameters", [])}
     if set(re.findall(r"@(\w+)", sql)) != parameters.keys():
         raise Refused(400, "invalidQuery", "Query parameters do not match")
     try:
+        store.db.execute(f'SET schema = "{default}"')
         found = store.db.execute(translated(sql), parameters or None)
         names, kinds = [c[0] for c in found.description], [str(c[1]) for c in found.description]
         rows = found.to_arrow_table()

@@ -101,6 +101,8 @@ class BigQuery:
                 else:
                     self.answers[job_id], job["statistics"]["query"] = answer(self.store, request["configuration"])
             except Refused as error:
+                if request["configuration"].get("dryRun"):
+                    raise
                 told = {"reason": error.reason, "message": error.message}
                 job["status"] |= {"errorResult": told, "errors": [told]}
         return job

@@ -32,8 +32,12 @@ class Bucket:
 
     def put(self, name: str, content: bytes, encoding: str = "") -> int:
         """Makes or replaces an object; answers its generation."""
-        path = f"/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={quote(name, safe='')}"
-        answer = json.loads(self._ask("POST", path, content))
+        path = f"/upload/storage/v1/b/{BUCKET}/o?name={quote(name, safe='')}&uploadType="
+        if content:
+            answer = json.loads(self._ask("POST", f"{path}media", content))
+        else:  # of which the emulator answers to this form alone
+            empty = b'--b\r\nContent-Type: application/json\r\n\r\n{}\r\n--b\r\nContent-Type: application/octet-stream\r\n\r\n\r\n--b--\r\n'
+            answer = json.loads(self._ask("POST", f"{path}multipart", empty, "multipart/related; boundary=b"))
         if encoding:
             self._ask("PATCH", f"/storage/v1/b/{BUCKET}/o/{quote(name, safe='')}", json.dumps({"contentEncoding": encoding}).encode(), "application/json")
         return int(answer["generation"])

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipelines.__main__ import main
+from schemas import views
 from schemas.contract import load
 
 
@@ -34,6 +35,14 @@ def test_bigquery_gives_table_resources(capsys) -> None:
     assert columns["submitted_at"]["type"] == "TIMESTAMP" and columns["d"]["mode"] == "REQUIRED" and columns["email"]["type"] == "STRING"
     assert "policyTags" in columns["age"] and "policyTags" not in columns["d"]
     assert all(f["description"] for f in events["schema"]["fields"])
+
+
+def test_views_are_statements_for_the_dataset(capsys) -> None:
+    assert main(["describe", "--contract=census", "--format=views", "--output=bq://p-1.ds"]) == 0
+    statements = capsys.readouterr().out.split(";\n")
+    assert [s.split()[4] for s in statements if s.strip()] == [f"`p-1.ds.{name}`" for name in views.NAMES]
+    assert "MAX(`submitted_at`)" in shown(capsys, "views")
+    assert main(["describe", "--contract=census", "--format=views", "--output=bq://p`; drop"]) == 2
 
 
 @pytest.mark.parametrize("name", ["nowhere", "../nowhere", "CENSUS"])

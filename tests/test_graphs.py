@@ -1,5 +1,6 @@
 """Jobs that run the streaming graph can be updated to today's; and the rules by which that is judged."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateS
 from tests import graphs
 
 
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the golden graphs are those of Python 3.11, the workers': Beam infers some coders otherwise on others")
 @pytest.mark.parametrize("contract", graphs.CONTRACTS)
 def test_a_running_job_can_be_updated(contract: str, key_folder: Any) -> None:
     golden = graphs.read(contract)

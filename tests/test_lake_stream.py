@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.sinks.lake import Lake
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, by_day, conform, place
-from pipelines.sinks.lake_stream import Finished, Moved, StreamLake
+from pipelines.sinks.lake_stream import RENEWED, Finished, Moved, StreamLake
 from schemas.errors import Misconfigured
 from tests.lakes import CONTRACT, events, failures, one_run
 from transforms.batch import with_column
@@ -110,3 +110,16 @@ def test_small_files_are_merged_and_removed_when_they_were_aside_for_a_while(tmp
     assert Lake.reader(str(tmp_path / "out")).query("select count(*) as n from events").to_pylist() == [{"n": 103}]
 
 
+def test_the_connection_is_opened_anew_from_time_to_time(tmp_path: Path) -> None:
+    with opened(tmp_path / "out") as lake:
+        first = lake.connection
+        lake.tidy.often = 1
+        commit(lake, 1, range(5))
+        lake.keep_up()
+        assert lake.connection is first
+        lake.tidy.runs = RENEWED
+        lake.keep_up()
+        assert lake.connection is not first and lake.tidy.connection is lake.connection
+        assert commit(lake, 2, range(5, 9)).stored == 4 and lake.state().number == 2
+        lake.keep_up()
+    assert Lake.reader(str(tmp_path / "out")).query("select count(*) as n from events").to_pylist() == [{"n": 9}]

@@ -27,6 +27,15 @@ def test_after_a_start_it_is_held_for_an_ack_deadline_and_until_the_subscription
     assert [mark.advance(drained, now) for drained, now in ((True, 1_005), (False, 1_011), (True, 1_011), (False, 1_012))] == [400 * S, 400 * S, 840 * S, 840 * S]
 
 
+def test_it_stands_still_while_there_is_a_backlog() -> None:
+    mark = started(hold=0)
+    seen = []
+    for drained, greatest in ((True, 500 * S), (False, 900 * S), (False, 950 * S), (True, 951 * S)):
+        mark.stored(greatest, 1_001)
+        seen.append(mark.advance(drained, 1_001))
+    assert seen == [440 * S, 440 * S, 440 * S, 891 * S]
+
+
 def test_on_empty_tables_it_is_held_too() -> None:
     mark = started()
     mark.stored(500 * S, 1_001)

@@ -42,10 +42,11 @@ def fire(shard: Shard, parts: Sequence[pa.RecordBatch], before: int, watermark: 
     touched, held = np.add.reduceat(held[_NEW].to_numpy(), firsts) > 0, held.drop_columns([_NEW])
 
     at, pane = told_before(keys, starts, shard.told)
-    closed, was_closed = ends <= watermark, np.zeros(len(ends), bool)
+    closed, was_closed, was_end = ends <= watermark, np.zeros(len(ends), bool), ends
     if shard.told is not None:
         was_closed = (at >= 0) & shard.told["closed"].to_numpy(zero_copy_only=False)[at]
-        touched |= (at >= 0) & (shard.told["window_end"].to_numpy()[at] != ends)  # late rows may also part what max_length parts elsewhere now
+        was_end = np.where(at >= 0, shard.told["window_end"].to_numpy()[at], ends)
+        touched |= was_end != ends  # late rows may also part what max_length parts elsewhere now
     has_fresh = np.bincount(fresh_of, minlength=len(firsts)) > 0
     tell = closed & (touched | ~was_closed) | (has_fresh & ~closed & is_early(before, watermark, windowing))
     if not accumulating:
@@ -56,19 +57,16 @@ def fire(shard: Shard, parts: Sequence[pa.RecordBatch], before: int, watermark: 
     final = watermark - micros(windowing.gap) - micros(windowing.lateness)
     stays = _may_change(keys, starts, ends, final)
     numbers = pa.array(np.where(tell, pane, pane - 1), pa.int32())
-    told = pa.RecordBatch.from_arrays([keys, pa.array(starts), pa.array(ends), numbers, pa.array(closed)], schema=TOLD)
-    told, gone, over = told.filter(pa.array(((at >= 0) | tell) & stays)), no_gone(), told.slice(0, 0)
-    if shard.told is not None:
-        old = others(shard.told, at)
-        gone = old.filter(pc.greater(old["window_end"], old["window_start"])).select(GONE.names).cast(GONE) if accumulating else gone
-        old = with_column(with_column(old, "window_end", old["window_start"]), "closed", pa.array(np.zeros(old.num_rows, bool)))
-        over = old.filter(pc.greater(old["window_start"], final - micros(windowing.gap)))  # may come back while its cell may change
-        told = joined([told, over])
+    told = pa.RecordBatch.from_arrays([keys, pa.array(starts), pa.array(np.where(tell, ends, was_end)), numbers, pa.array(closed)], schema=TOLD)
+    old = None if shard.told is None else others(shard.told, at)
+    over = None if old is None else _over(old, final - micros(windowing.gap))
+    told = joined([told.filter(pa.array(((at >= 0) | tell) & stays)), *([] if over is None else [over])])
     left = Shard(kept(held, stays[of]), None if fresh is None else kept(fresh, (stays & ~tell)[fresh_of]), told if told.num_rows else None)
-    changes = (ends[~closed], ends[stays] + (watermark - final) - 1, over["window_start"].to_numpy() + (watermark - final) + micros(windowing.gap))
+    passed = watermark - final
+    changes = [ends[~closed], ends[stays] + passed - 1] + ([] if over is None else [over["window_start"].to_numpy() + passed + micros(windowing.gap)])
     dues = [tick(int(times.min()), windowing) for times in changes if len(times)]
     dues += [next_early(watermark, windowing)] if left.fresh is not None else []
-    return Firing(left, rows, gone, min(dues, default=FOR_EVER))
+    return Firing(left, rows, _gone(old) if old is not None and accumulating else no_gone(), min(dues, default=FOR_EVER))
 
 
 def soonest(part: pa.RecordBatch, watermark: int, windowing: Windowing) -> int:
@@ -81,6 +79,17 @@ def still_open(part: pa.RecordBatch, watermark: int, windowing: Windowing) -> tu
     """(what counts in sessions that are held yet, what does not). The rows of a partial cannot be told apart: it counts whole or not at all."""
     taken = part[LEAST].to_numpy() > watermark - micros(windowing.gap) - micros(windowing.lateness)
     return part.filter(pa.array(taken)), part.filter(pa.array(~taken))
+
+
+def _gone(told: pa.RecordBatch) -> pa.RecordBatch:
+    """Of sessions that are no more, those of which it was not said yet."""
+    return told.filter(pc.greater(told["window_end"], told["window_start"])).select(GONE.names).cast(GONE)
+
+
+def _over(told: pa.RecordBatch, after: int) -> pa.RecordBatch:
+    """What is kept of sessions that are no more, so that their panes count on: they may come back while their first cell may change."""
+    told = told.filter(pc.greater(told["window_start"], after))
+    return with_column(with_column(told, "window_end", told["window_start"]), "closed", pa.array(np.zeros(told.num_rows, bool)))
 
 
 def _may_change(keys: pa.Array, starts: Ints, ends: Ints, final: int) -> Mask:

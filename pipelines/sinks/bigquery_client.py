@@ -53,9 +53,10 @@ def connect(project: str, endpoint: str = "", environment: Mapping[str, str] = o
     if url and where == EMULATOR and "://" not in url:
         url = f"http://{url}"
     if url.startswith("http://") and is_loopback(url.removeprefix("http://")):
-        session = AuthorizedSession(AnonymousCredentials())
+        anyone: Any = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        session: Any = AuthorizedSession(anyone)  # type: ignore[no-untyped-call]
         session.trust_env = False  # a proxy would be asked for localhost too
-        return bigquery.Client(project, credentials=AnonymousCredentials(), _http=session, client_options=ClientOptions(api_endpoint=url))
+        return bigquery.Client(project, credentials=anyone, _http=session, client_options=ClientOptions(api_endpoint=url))
     if url and where == EMULATOR:
         raise Misconfigured([Fault(where, "is not on this machine: rows would pass without TLS", "unset it, or give http://localhost:PORT")])
     if url and not re.fullmatch(r"https://([a-z0-9-]+\.)+googleapis\.com", url):

@@ -13,7 +13,6 @@ that dies there leaves them so until it is tried again.
 import hashlib
 import json
 from collections import Counter
-
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
@@ -32,7 +31,7 @@ from pipelines.sinks.lake_commit import NOTHING, Unbalanced, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from schemas.errors import Transient
 from schemas.tables import FAILURES, RUNS, Column
-from transforms.fates import READ, REFUSED, REPEATED
+from transforms.fates import READ, REPEATED
 from transforms.ledger import LedgerRow, Tally, sums
 
 

@@ -77,9 +77,8 @@ def _started(place: Place, what: Load, job_id: str) -> tuple[LoadJob, bool]:
         sent += 1
         given = {"job_id": job_id, "job_config": config, "location": place.location, "timeout": place.patience.answer}
         if isinstance(what.source, (Path, bytes)):
-            size = len(what.source) if isinstance(what.source, bytes) else what.source.stat().st_size
             with _opened(what.source) as file:
-                return place.client.load_table_from_file(file, reference, size=size, num_retries=0, **given)
+                return place.client.load_table_from_file(file, reference, num_retries=0, **given)
         return place.client.load_table_from_uri(list(what.source), reference, retry=None, **given)
 
     try:
@@ -109,7 +108,7 @@ def _ended(place: Place, job: Any) -> Any:
         if job.state != "DONE":
             job.reload(retry=None, timeout=place.patience.answer)
         if job.state != "DONE":
-            raise exceptions.ServiceUnavailable("not done yet")
+            raise exceptions.ServiceUnavailable("not done yet")  # type: ignore[no-untyped-call]
         return job
 
     return patiently(look, replace(place.patience, seconds=place.patience.job))

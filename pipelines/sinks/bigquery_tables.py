@@ -131,8 +131,8 @@ def _there(call: Any, patience: Patience) -> Any:
 
 
 def _kind(field: Resource) -> str:
-    mode = field.get("mode", "NULLABLE")
-    return _ALIASES.get(field["type"], field["type"]) + {"NULLABLE": "", "REQUIRED": " NOT NULL"}.get(mode, f" {mode}")
+    mode = str(field.get("mode", "NULLABLE"))
+    return str(_ALIASES.get(field["type"], field["type"])) + {"NULLABLE": "", "REQUIRED": " NOT NULL"}.get(mode, f" {mode}")
 
 
 def _form(table: Resource, what: str) -> str:

@@ -1,8 +1,7 @@
 """Load, second half: one step commits a run. Events, failures and the ledger row become visible together, or nothing does.
 
-Counted from the tables, inside the transaction: stored, refused, reasons. Counted on the way: read, repeated. Where the
-two do not meet, events and failures stay as they were, and the ledger row alone is kept, with balanced false and nothing
-stored or refused.
+Counted from the tables, inside the transaction: stored, refused, reasons. Counted on the way: read, repeated. Where the two do not
+meet, events and failures stay as they were, and the ledger row alone is kept, with balanced false and nothing stored or refused.
 
 Two runs at once are judged by whoever commits later: a run that wrote into a day which the other replaced, or replaced
 a day which the other wrote into, or stored an id which the other stored within the horizon, is lost: its files go when it ends, and nothing else is left.
@@ -73,9 +72,8 @@ def commit(request: Request, written: Iterable[Written], tallies: Iterable[Tally
            at: Callable[[str], None] = ignore, replayed: pa.Table | None = None) -> LedgerRow:
     """Commits a run once: a second try finds it in the ledger and answers that row.
 
-    replayed: the failures that this run replayed (lake_replays.marks); it is Lost where another run did. at is told each
-    step as it is reached (tests kill the process there). Raises Lost or Unbalanced, whose text is left in
-    lake_runs.verdict as well.
+    replayed: the failures that this run replayed (lake_replays.marks); it is Lost where another did. at is told each step
+    (tests kill the process there). Raises Lost or Unbalanced, whose text is left in lake_runs.verdict as well.
     """
     folder = Path(request.folder)
     files = list(written)
@@ -88,7 +86,7 @@ def commit(request: Request, written: Iterable[Written], tallies: Iterable[Tally
                 return done[0]
             if done is not None:
                 raise Unbalanced("the books of this run did not balance")
-            return _commit(connection, request, files, list(tallies), clock, at, replayed)
+            return _commit(connection, request, files, list(tallies), replayed, clock, at)
         except (Lost, Unbalanced) as error:
             verdict(folder, request.run).write_text(str(error))
             raise
@@ -96,8 +94,8 @@ def commit(request: Request, written: Iterable[Written], tallies: Iterable[Tally
             connection.close()
 
 
-def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: list[Written], tallies: list[Tally],
-            clock: Callable[[], datetime], at: Callable[[str], None], replayed: pa.Table | None) -> LedgerRow:
+def _commit(connection: "duckdb.DuckDBPyConnection", request: Request, files: list[Written], tallies: list[Tally], replayed: pa.Table | None,
+            clock: Callable[[], datetime], at: Callable[[str], None]) -> LedgerRow:
     events = [f for f in files if f.table == EVENTS_TABLE]
     failures = [f for f in files if f.table == FAILURES_TABLE]
     touched = sorted({f.day for f in events} | set(request.days))

@@ -49,15 +49,15 @@ class Tidy:
 
     def __init__(self, connection: "duckdb.DuckDBPyConnection", folder: Path, often: int = 100, grace: float = 600.0, kept: float = 3_600.0) -> None:
         self.connection, self.folder, self.often, self.grace, self.kept = connection, folder, often, grace, kept
-        self._calls, self._last, self._aside = 0, time.monotonic(), frozenset[int]()
+        self.runs, self._last, self._aside = 0, time.monotonic(), frozenset[int]()
 
     def due(self) -> bool:
         """Counts a run; whether there is anything to do after it."""
-        self._calls += 1
-        return self._calls % self.often == 0 or time.monotonic() - self._last >= self.grace
+        self.runs += 1
+        return self.runs % self.often == 0 or time.monotonic() - self._last >= self.grace
 
     def __call__(self, idle: bool = False) -> None:
-        if self._calls % self.often == 0:
+        if self.runs % self.often == 0:
             self.connection.execute(f"CALL ducklake_merge_adjacent_files('lake', max_file_size => {SMALL_BYTES})")
         if time.monotonic() - self._last >= self.grace:
             self._last = time.monotonic()

@@ -16,12 +16,14 @@ from apache_beam.typehints.decorators import no_annotations
 from pipelines.sources.avro_blocks import avro_blocks
 from pipelines.sources.broken import KEPT, SEALED, Broken, Unreadable
 from pipelines.sources.csv_blocks import csv_blocks
+from pipelines.sources.gcs import Changed
 from pipelines.sources.gzip import unpacked_chunks
 from pipelines.sources.lines import first_line, range_chunks, whole_lines
 from pipelines.sources.listing import InputFile, Range, listed, ranges
 from pipelines.sources.opening import open_file
 from pipelines.sources.parquet_batches import parquet_blocks
 from pipelines.sources.row_check import CheckRows, FileRows
+from pipelines.sources.verdict import VERDICT
 from schemas.errors import Stage
 from transforms.batch import refused_rows
 from transforms.fates import READ, REFUSED
@@ -37,7 +39,8 @@ def read(piece: Range, block_bytes: int = BLOCK, endpoint: str = "") -> Iterator
     """The rows of a range, in the file's order, in bounded memory. Raises OSError where the file cannot be reached, or where it
     is an object that was replaced since it was listed: its rows are not taken for those of the one before.
 
-    endpoint: of GCS, where it is not the usual one. A row of over 10,000,000 bytes is handed on as its first 10,000,001: enough to refuse it, no contract allows it.
+    endpoint: of GCS, where it is not the usual one. A row of over 10,000,000 bytes is handed on as its first 10,000,001: enough
+    to refuse it, no contract allows it.
     """
     with open_file(piece.path, piece.size, piece.generation, piece.stop, endpoint) as file:
         try:
@@ -110,7 +113,7 @@ class _ReadFn(beam.DoFn):
     def process(self, piece: Range) -> Iterator[Block | TaggedOutput[Literal["refused"], pa.RecordBatch]
                                                 | TaggedOutput[Literal["counted"], FileRows]]:
         rows = broken = 0
-        for part in read(piece, endpoint=self.endpoint):
+        for part in self._parts(piece):
             if isinstance(part, Broken):
                 broken += 1
                 count(READ, 1)
@@ -122,3 +125,13 @@ class _ReadFn(beam.DoFn):
                 count(READ, part.rows)
                 yield part
         yield TaggedOutput("counted", FileRows(piece.index, rows, broken))
+
+    def _parts(self, piece: Range) -> Iterator[Block | Broken]:
+        try:
+            yield from read(piece, endpoint=self.endpoint)
+        except Changed as error:
+            VERDICT.tell(str(error))
+            raise
+        except OSError as error:
+            VERDICT.tell(f"{piece.path} cannot be read ({type(error).__name__})")
+            raise

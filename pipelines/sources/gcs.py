@@ -87,12 +87,14 @@ def matching(client: storage.Client, pattern: str) -> list[Object]:
     Raises Misconfigured where the bucket cannot be listed.
     """
     bucket, _, name = pattern.removeprefix(SCHEME).partition("/")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", bucket):
+        raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "give gs://BUCKET/NAME; a pattern may stand in the name alone")])
     prefix = re.split(r"[*?\[]", name, maxsplit=1)[0]
     wanted = re.compile(FileSystem.translate_pattern(name))  # the rule that local paths follow
     try:
         found = client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, timeout=_SECONDS)
         return [_object(blob) for blob in found if wanted.match(blob.name) and not blob.name.endswith("/")]
-    except (NotFound, ValueError):
+    except NotFound:
         raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "check the name of the bucket: it is not there")]) from None
     except (Forbidden, Unauthorized):
         raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "give the account roles/storage.objectViewer on the bucket")]) from None

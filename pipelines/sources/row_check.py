@@ -10,11 +10,9 @@ from typing import NamedTuple
 
 import apache_beam as beam
 
+from pipelines.sources.verdict import VERDICT
 from transforms.fates import READ
 from transforms.ledger import Tally
-
-_SHOWN = 20
-_DIFFERENT: list[str] = []
 
 
 class RowsDiffer(Exception):
@@ -48,7 +46,7 @@ class _CheckFn(beam.DoFn):
     def process(self, _: bytes, counted: list[FileRows]) -> Iterator[Tally]:
         different = differences(self.expected, counted)
         if different:
-            _DIFFERENT[:] = different
+            VERDICT.tell(*different)
             raise RowsDiffer("; ".join(different))
         yield Tally(READ, "", sum(each.rows + each.broken for each in counted))
 
@@ -62,17 +60,3 @@ def differences(expected: dict[int, tuple[str, int]], counted: Iterable[FileRows
         broken |= {each.index} if each.broken else set()
     return [f"{path} {'is damaged after' if index in broken else 'has'} {rows[index]:,} rows, the manifest says {must:,}"
             for index, (path, must) in sorted(expected.items()) if rows[index] != must or index in broken]
-
-
-def told() -> str | None:
-    """Why the manifest's check failed in this process, None where it did not. Runners hand on the text of exceptions, never the
-    exception itself; and texts of exceptions are not shown, since most may hold rows."""
-    if not _DIFFERENT:
-        return None
-    more = f"; and {len(_DIFFERENT) - _SHOWN:,} more" if len(_DIFFERENT) > _SHOWN else ""
-    return "; ".join(_DIFFERENT[:_SHOWN]) + more
-
-
-def forget() -> None:
-    """Before a run."""
-    _DIFFERENT.clear()

@@ -1,10 +1,10 @@
-"""penstock describe: a contract's data dictionary, or its table schemas."""
+"""penstock describe: a contract's data dictionary, its table schemas, or its views."""
 
 import json
 from typing import Any
 
 from pipelines.options import DescribeOptions
-from schemas import bigquery
+from schemas import bigquery, views
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract, load
 from schemas.fields import PRIVACY, Field
@@ -14,10 +14,12 @@ from schemas.templates import deidentify_template
 
 
 def run(options: DescribeOptions) -> int:
-    """Prints the dictionary as Markdown or JSON, or BigQuery's Table resources as JSON."""
+    """Prints the dictionary as Markdown or JSON, BigQuery's Table resources as JSON, or the statements that make its views."""
     contract = load(options.contract)
     if options.format == "bigquery":
         print(json.dumps(bigquery.tables(contract), indent=2))
+    elif options.format == "views":
+        print("\n\n".join(f"{statement};" for statement in views.bigquery_ddl(contract, options.output.removeprefix("bq://"))))
     elif options.format == "json":
         print(json.dumps(dictionary(contract), indent=2))
     else:

@@ -1,4 +1,4 @@
-"""penstock query OUT SQL: asks the tables in DuckDB's SQL, and changes nothing."""
+"""penstock query OUT SQL: asks the tables in DuckDB's SQL, or BigQuery's in its own, and changes nothing."""
 
 import csv
 import sys
@@ -9,8 +9,12 @@ from typing import Any, TextIO
 import duckdb
 
 from pipelines.options import QueryOptions
+from pipelines.sinks import bigquery_ask
+from pipelines.sinks.bigquery import dataset
+from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery_tables import location
 from pipelines.sinks.lake_catalog import Reader
-from schemas.errors import Fault, Misconfigured
+from schemas.errors import Fault, Misconfigured, Transient
 
 _SELECTS = ("SELECT", "EXPLAIN")  # to DuckDB, DESCRIBE, SHOW, SUMMARIZE, FROM and WITH are SELECTs too
 _NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT",
@@ -22,11 +26,31 @@ _ROWS = 10_000
 
 def run(options: QueryOptions) -> int:
     """Prints the answer. Raises Misconfigured where the folder is not a lake or the SQL cannot be run."""
+    if options.output.startswith("bq://"):
+        return _bigquery(options, sys.stdout)
     reader = Reader(Path(options.output))
     try:
         answer(reader, options.sql, options.format, sys.stdout)
     finally:
         reader.close()
+    return 0
+
+
+def _bigquery(options: QueryOptions, out: TextIO) -> int:
+    named, patience = dataset(options.output), Patience(seconds=15.0)
+    client = connect(named.project, options.bigquery_endpoint)
+    try:
+        found = bigquery_ask.ask(client, named, location(client, named, patience), options.sql, options.maximum_bytes_billed, patience)
+    except Transient as error:
+        raise Misconfigured([Fault("OUT", str(error), "try again, or check --bigquery_endpoint")]) from None
+    if options.format == "json":
+        out.writelines(f"{line}\n" for line in bigquery_ask.objects(found))
+    elif options.format == "csv":
+        lines = csv.writer(out, lineterminator="\n")
+        lines.writerow(found.names)
+        lines.writerows(bigquery_ask.texts(found.rows))
+    else:
+        _table(found.names, found.numeric, bigquery_ask.texts(found.rows), out)
     return 0
 
 

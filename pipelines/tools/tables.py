@@ -1,0 +1,58 @@
+"""penstock tables: BigQuery's tables beside a contract's. Shows what it would do; --apply does it."""
+
+from pipelines.options import TablesOptions
+from pipelines.sinks.bigquery import Dataset, dataset
+from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery_tables import PLACEHOLDER, Comparison, apply, compare, ddl, faults, location, wanted_tables
+from schemas import bigquery
+from schemas.contract import load
+from schemas.errors import Fault, Misconfigured, Transient
+
+_PATIENCE = Patience(seconds=15.0)
+_KEPT = {"expirationTime": "the table's expiration", "labels": "labels", "encryptionConfiguration": "the key", "tableConstraints": "constraints"}
+
+
+def run(options: TablesOptions) -> int:
+    """Prints DDL and differences; with --apply makes what is missing.
+
+    Raises Misconfigured, with every difference that is refused; then nothing is changed.
+    """
+    contract, named = load(options.contract), dataset(options.output)
+    wanted = wanted_tables(contract, options.policy_tag)
+    if not options.policy_tag:
+        tagged = [f"{name}.{f['name']}" for name, table in bigquery.tables(contract).items() for f in table["schema"]["fields"] if "policyTags" in f]
+        if tagged:
+            print(f"-- {PLACEHOLDER} is left out: give --policy_tag to tag {', '.join(tagged)}")
+    try:
+        client = connect(named.project, options.bigquery_endpoint)
+        where = location(client, named, _PATIENCE)
+        print(f"-- dataset {named.project}.{named.name}{f' in {where}' if where else ''}\n")
+        compared = compare(client, named, wanted, _PATIENCE)
+        for table in compared:
+            print("\n".join(_told(named, table)), end="\n\n")
+        found = faults(named, compared, loading=False)
+        if found:
+            raise Misconfigured(found)
+        due = [table for table in compared if table.present is None or table.added or table.updated]
+        if options.apply:
+            for table in due:
+                apply(client, named, table, _PATIENCE)
+                print(f"-- {table.name}: {'made' if table.present is None else 'changed'}")
+    except Transient as error:
+        raise Misconfigured([Fault("--output", str(error), "try again, or check --bigquery_endpoint")]) from None
+    if not due:
+        print("-- the tables are as the contract declares them")
+    elif not options.apply:
+        print("-- nothing was changed: --apply does it")
+    return 0
+
+
+def _told(named: Dataset, table: Comparison) -> list[str]:
+    """A table as DDL, or its differences, one a line: + is added, ~ updated, ! refused, = left as it is."""
+    if table.present is None:
+        return [ddl(named, table.name, table.wanted)]
+    differences = [f"-- + column {name}" for name in table.added] + [f"-- ~ {what}" for what in table.updated] + [f"-- ! {what}" for what in table.refused]
+    left = [f"-- = {words}" for key, words in _KEPT.items() if table.present.get(key)]
+    if (table.present.get("timePartitioning") or {}).get("expirationMs"):
+        left.append("-- = the partitions' expiration")
+    return [f"-- {table.name}: {'differs' if differences else 'is as declared'}", *differences, *left]

@@ -1,0 +1,55 @@
+"""bqemulator in an environment of its own (`make bigquery-emulator`): somebody else's idea of BigQuery, to hold ours against."""
+
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+COMMAND = Path(__file__).parents[1] / "build" / "emulators" / "bigquery" / "bin" / "bqemulator"
+MISSING = "bqemulator is not on this machine (make bigquery-emulator): our BigQuery is not held against it"
+
+
+def _free() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def emulator(project: str = "project", gcs: str = "", seconds: float = 60.0) -> Iterator[tuple[str, str] | None]:
+    """(URL of its REST API, HOST:PORT of its gRPC one); None where it is not installed. gcs: a folder that stands for Cloud Storage.
+
+    Raises TimeoutError where it does not answer.
+    """
+    if not COMMAND.exists():
+        yield None
+        return
+    rest, grpc = _free(), _free()
+    with tempfile.TemporaryDirectory() as home:
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(COMMAND.parents[1]), "BQEMU_GCS_LOCAL_ROOT": gcs or home}
+        process = subprocess.Popen([str(COMMAND), "start", "--rest-port", str(rest), "--grpc-port", str(grpc), "--project", project],
+                                   cwd=home, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            _await(process, f"http://127.0.0.1:{rest}/bigquery/v2/projects/{project}/datasets", time.monotonic() + seconds)
+            yield f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _await(process: "subprocess.Popen[bytes]", url: str, until: float) -> None:
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()
+            return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if process.poll() is not None or time.monotonic() > until:
+                raise TimeoutError("bqemulator does not answer") from None
+            time.sleep(0.1)

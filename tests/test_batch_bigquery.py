@@ -1,0 +1,316 @@
+"""The batch sink on BigQuery: days are replaced, books are exact whatever happens to jobs and answers."""
+
+import json
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from pipelines.__main__ import main
+from pipelines.sinks.bigquery import Dataset
+from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery_commit import Request, commit, verdict
+from pipelines.sinks.bigquery_files import Staged, stage
+from pipelines.sinks.bigquery_jobs import Failed, Place
+from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
+from pipelines.sinks.lake import fingerprinted
+from pipelines.sinks.lake_commit import Unbalanced
+from pipelines.sinks.lake_files import by_day, conform
+from schemas.arrow import stored_columns
+from schemas.errors import Transient
+from schemas.tables import FAILURES
+from tests.bigquery_server import BigQuery, Fault
+from tests.lakes import CONTRACT, DAY, NEXT, STARTED, events, failures
+from transforms.ledger import LedgerRow, Tally
+
+COLUMNS = stored_columns(CONTRACT)
+QUICK = Patience(seconds=3.0, first=0.02, answer=5.0, job=5.0)
+HERE = Dataset("project", "ds")
+UPLOAD = "^PUT /upload/"
+
+
+@pytest.fixture
+def service(tmp_path) -> Iterator[BigQuery]:
+    """BigQuery with the tables of CONTRACT in project.ds."""
+    with BigQuery("project", gcs=str(tmp_path / "gcs")) as service:
+        service.store.make_dataset("ds", {})
+        client = connect("project", service.url)
+        for table in compare(client, HERE, wanted_tables(CONTRACT, ""), QUICK):
+            apply(client, HERE, table, QUICK)
+        service.calls.clear()
+        yield service
+
+
+class Run:
+    """One run that replaces days by rows with these ids, and refuses some; `again` stages anew and commits under the same id."""
+
+    def __init__(self, service: BigQuery, folder: Path, name: str, batches: Iterable[pa.RecordBatch], days: Iterable[date] = (DAY,), sealed: int = 2,
+                 patience: Patience = QUICK, gcs: bool = False) -> None:
+        self.service, self.folder, self.name, self.batches, self.sealed, self.gcs = service, folder / name, name, list(batches), sealed, gcs
+        self.folder.mkdir(parents=True)
+        self.place = Place(connect("project", service.url), "EU", patience)
+        self.request = Request(HERE, service.url, "EU", str(self.folder), name, "batch", "plain 1", STARTED, tuple(d.isoformat() for d in days), COLUMNS,
+                               fingerprinted(COLUMNS), patience=patience)
+
+    def staged(self) -> list[Staged]:
+        found = [stage(str(self.folder), self.name, "events", day, [part], COLUMNS) for b in self.batches for day, part in by_day(conform(b, COLUMNS))]
+        if self.sealed:  # as sealing does, never twice the same bytes
+            batch = failures(self.name, self.sealed)
+            unique = pa.array([secrets.token_bytes(8)] * self.sealed)
+            found.append(stage(str(self.folder), self.name, "failures", "", [batch.set_column(batch.schema.get_field_index("sealed"), "sealed", unique)], FAILURES))
+        if not self.gcs:
+            return found
+        for file in found:
+            path = Path(self.service.gcs) / "bucket" / Path(file.path).name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(Path(file.path).read_bytes())
+        return [f._replace(path=f"gs://bucket/{Path(f.path).name}") for f in found]
+
+    def again(self, off: int = 0, at=lambda step: None) -> LedgerRow:
+        staged = self.staged()
+        tallies = [Tally("read", "", sum(f.rows for f in staged) + off)]
+        return commit(self.place, self.request, staged, tallies, at=at)
+
+    def lost(self) -> str:
+        return verdict(str(self.folder)).read_text()
+
+
+def stored(service: BigQuery) -> list[dict]:
+    return service.ask("SELECT * FROM ds.events ORDER BY d, id_hash, origin")
+
+
+def ids(service: BigQuery) -> list[int]:
+    return [r["id_hash"] for r in stored(service)]
+
+
+def books(service: BigQuery) -> list[tuple]:
+    """(run, read, stored, refused, balanced, failures in the table) of each row of the ledger."""
+    return [tuple(r.values()) for r in service.ask("SELECT run, read, stored, refused, balanced, (SELECT count(*) FROM ds.failures f WHERE f.run = r.run) "
+                                                   "FROM ds.runs r ORDER BY ended")]
+
+
+def test_days_are_replaced_and_the_same_rows_give_the_same_table(service, tmp_path) -> None:
+    both = (DAY, NEXT)
+    a = [events(range(10)), events(range(10, 30), NEXT)]
+    first = Run(service, tmp_path, "a1", a, both).again()
+    table = stored(service)
+    assert (first.read, first.stored, first.refused, first.balanced, len(table)) == (32, 30, 2, True, 30)
+    again = Run(service, tmp_path, "a2", a, both)
+    assert again.again().fingerprint == first.fingerprint and stored(service) == table
+    jobs = len(service.jobs)
+    assert again.again().fingerprint == first.fingerprint and stored(service) == table, "a second try of a run that is done"
+    assert len([j for j in list(service.jobs)[jobs:] if j.startswith("penstock-")]) == 0
+    b = Run(service, tmp_path, "b", [events(range(5), text="other")], both).again()
+    assert (b.stored, b.fingerprint != first.fingerprint, ids(service)) == (5, True, list(range(5)))
+    assert Run(service, tmp_path, "a3", a, both).again().fingerprint == first.fingerprint and stored(service) == table
+    nothing = Run(service, tmp_path, "none", [], both, sealed=0).again()
+    assert (nothing.read, nothing.stored, nothing.fingerprint, stored(service)) == (0, 0, "0" * 32, [])
+    assert Run(service, tmp_path, "a4", a, both).again().fingerprint == first.fingerprint and stored(service) == table
+    assert [b[-2:] for b in books(service)] == [(True, 2), (True, 2), (True, 2), (True, 2), (True, 0), (True, 2)]
+
+
+def test_a_day_that_is_not_declared_stays(service, tmp_path) -> None:
+    Run(service, tmp_path, "a", [events(range(10)), events(range(10, 30), NEXT)], (DAY, NEXT)).again()
+    Run(service, tmp_path, "b", [events([7])], (DAY,)).again()
+    assert ids(service) == [7, *range(10, 30)]
+    with pytest.raises(ValueError):
+        Run(service, tmp_path, "c", [events([1], NEXT)], (DAY,)).again()
+    assert ids(service) == [7, *range(10, 30)]
+
+
+@pytest.mark.parametrize("gcs", [False, True], ids=["uploaded", "from gs://"])
+def test_several_files_of_a_day_are_one_job(service, tmp_path, gcs) -> None:
+    row = Run(service, tmp_path, "a", [events(range(10)), events(range(10, 20)), events(range(20, 30))], gcs=gcs).again()
+    assert (row.stored, ids(service)) == (30, list(range(30)))
+    loads = [j["statistics"]["load"] for j in service.jobs.values() if "load" in j["statistics"]]
+    assert [(load["outputRows"], load["inputFiles"]) for load in loads] == [("30", "3" if gcs else "1"), ("2", "1"), ("1", "1")]
+
+
+PASSING = {
+    "503 twice": [Fault(UPLOAD, 503, times=2)],
+    "503 before an upload": [Fault("^POST /upload/", 503), Fault("^POST /upload/", "lost")],
+    "429": [Fault(UPLOAD, 429, "rateLimitExceeded")],
+    "403 of a rate": [Fault(UPLOAD, 403, "rateLimitExceeded", times=3)],
+    "500 on queries": [Fault("^POST .*/jobs$", 500, "internalError", times=2)],
+    "503 on answers of queries": [Fault("^GET .*/queries/", 503)],
+    "answer lost after the job was done": [Fault(UPLOAD, "lost")],
+    "answers lost of every job": [Fault(UPLOAD, "lost", times=1), Fault(UPLOAD, 503), Fault(UPLOAD, "lost", times=2)],
+    "time-out after the job was done": [Fault(UPLOAD, "slow", seconds=1.0)],
+    "answer of a query lost": [Fault("^POST .*/jobs$", "lost"), Fault("^GET .*/queries/", "lost")],
+    "job fails and may pass": [Fault("load ds.events", "fails", "backendError", times=2)],
+    "failures' job fails and may pass": [Fault("load ds.failures", "fails", "internalError")],
+    "ledger's job fails, its second answer is lost": [Fault("load ds.runs", "fails", "rateLimitExceeded"), Fault(UPLOAD, "lost", times=3)],
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+def test_what_passes_leaves_exact_books(name, service, tmp_path) -> None:
+    service.faults = [replace(f) for f in PASSING[name]]
+    row = Run(service, tmp_path, "a", [events(range(10))], patience=replace(QUICK, answer=0.5)).again()
+    assert not any(f.times for f in service.faults), "every fault was committed"
+    assert (row.read, row.stored, row.refused, row.balanced) == (12, 10, 2, True)
+    assert ids(service) == list(range(10)) and books(service) == [("a", 12, 10, 2, True, 2)]
+
+
+@pytest.mark.parametrize("step", [f"events {DAY}", f"events {NEXT}", "failures", "compare", "runs", "done"])
+def test_a_run_that_died_at_a_step_is_finished_by_a_second_try(step, service, tmp_path) -> None:
+    run = Run(service, tmp_path, "a", [events(range(10)), events(range(10, 15), NEXT)], (DAY, NEXT))
+
+    def dies(reached: str) -> None:
+        if reached == step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.again(at=dies)
+    assert books(service) == ([("a", 17, 15, 2, True, 2)] if step == "done" else [])
+    row = run.again()
+    assert (row.stored, row.refused, row.balanced, ids(service), books(service)) == (15, 2, True, list(range(15)), [("a", 17, 15, 2, True, 2)])
+
+
+def test_another_run_between_two_tries_is_noticed(service, tmp_path) -> None:
+    run = Run(service, tmp_path, "a", [events(range(10))])
+
+    def dies(reached: str) -> None:
+        if reached == "failures":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.again(at=dies)
+    Run(service, tmp_path, "b", [events(range(100, 110))]).again()
+    with pytest.raises(Unbalanced, match=f"events of {DAY}"):
+        run.again()
+    assert ids(service) == list(range(100, 110)) and [b[0::4] for b in books(service)] == [("b", True), ("a", False)]
+
+
+REFUSED = {
+    "quota by the day": ([Fault(UPLOAD, 403, "quotaExceeded")], Failed, "quotaExceeded"),
+    "job fails": ([Fault("load ds.events", "fails", "invalid")], Failed, "invalid"),
+    "job fails again and again": ([Fault("load ds.events", "fails", "backendError", times=99)], Transient, "failed 4 times: backendError"),
+    "out of reach": ([Fault(UPLOAD, 503, times=999)], Transient, "did not answer for 0.3 s"),
+    "failures' job fails": ([Fault("load ds.failures", "fails", "invalid")], Failed, "invalid"),
+    "ledger's job fails": ([Fault("load ds.runs", "fails", "invalid")], Failed, "invalid"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_does_not_pass_is_no_run_and_a_second_try_finishes_it(name, service, tmp_path) -> None:
+    faults, kind, told = REFUSED[name]
+    Run(service, tmp_path, "before", [events(range(3))]).again()
+    service.faults = [replace(f) for f in faults]
+    run = Run(service, tmp_path, "a", [events(range(10))], patience=replace(QUICK, seconds=0.3))
+    with pytest.raises(kind):
+        run.again()
+    assert told in run.lost() and [b[0] for b in books(service)] == ["before"]
+    replaced = name in ("failures' job fails", "ledger's job fails")
+    assert ids(service) == list(range(10 if replaced else 3)) and (f"{DAY} of 1 days had been replaced" in run.lost()) is replaced
+    service.faults.clear()
+    assert run.again().balanced and ids(service) == list(range(10)) and books(service)[1:] == [("a", 12, 10, 2, True, 2)]
+
+
+def test_a_table_that_is_missing_or_changed_takes_nothing(service, tmp_path) -> None:
+    table = service.store.tables.pop(("ds", "events"))
+    run = Run(service, tmp_path, "a", [events(range(10))])
+    with pytest.raises(Failed, match="notFound"):
+        run.again()
+    table["schema"]["fields"][0]["type"] = "INTEGER"
+    service.store.tables["ds", "events"] = table
+    with pytest.raises(Failed, match="invalid"):
+        run.again()
+    assert stored(service) == [] and books(service) == []
+    table["schema"]["fields"][0]["type"] = "STRING"
+    assert run.again().stored == 10 and books(service) == [("a", 12, 10, 2, True, 2)]
+
+
+def test_a_row_lost_by_a_load_is_noticed(service, tmp_path) -> None:
+    service.faults = [Fault("load ds.events", "loses")]
+    run = Run(service, tmp_path, "a", [events(range(10))])
+    with pytest.raises(Unbalanced, match=f"other rows than were written: events of {DAY}"):
+        run.again()
+    assert books(service) == [("a", 12, 9, 2, False, 2)]
+    with pytest.raises(Unbalanced, match="did not balance"):
+        run.again()
+
+
+def test_books_that_do_not_balance_load_nothing(service, tmp_path) -> None:
+    Run(service, tmp_path, "before", [events(range(3))]).again()
+    with pytest.raises(Unbalanced, match="13 rows at the source, 12 ended"):
+        Run(service, tmp_path, "a", [events(range(10))]).again(off=1)
+    assert ids(service) == [0, 1, 2] and books(service)[1] == ("a", 13, 0, 0, False, 0)
+
+
+def test_what_bigquery_says_of_a_row_goes_nowhere(service, tmp_path) -> None:
+    service.store.tables["ds", "events"]["schema"]["fields"][2]["type"] = "INTEGER"
+    run = Run(service, tmp_path, "a", [events(range(3), text="SECRET")])
+    with pytest.raises(Failed) as told:
+        run.again()
+    assert "SECRET" not in f"{told.value!r}{run.lost()}" and told.value.__cause__ is None
+
+
+# ---- the whole job by its flags
+
+def job(service: BigQuery, census: Path, keys: Path, *more: str) -> list[str]:
+    return ["batch", "--contract=census", f"--input={census}/*.ndjson", "--output=bq://project.ds", f"--keys={keys}", f"--bigquery_endpoint={service.url}", "--json",
+            *more]
+
+
+@pytest.fixture
+def made(tmp_path) -> Iterator[BigQuery]:
+    """BigQuery with the tables of the census contract, made by the command."""
+    with BigQuery("project") as service:
+        service.store.make_dataset("ds", {})
+        assert main(["tables", "--contract=census", "--output=bq://project.ds", f"--bigquery_endpoint={service.url}", "--apply"]) == 0
+        yield service
+
+
+def test_the_job_by_its_flags(made, census, key_folder, tmp_path, capsys) -> None:
+    truth = json.loads((census / "truth.json").read_text())
+    days = f"--partition={','.join([*truth['stored_by_day'], '2026-03-09'])}"
+    rows = []
+    for more in ([], [], ["--run=mine"], ["--run=mine"], [f"--staging={tmp_path}/staging"]):
+        assert main(job(made, census, key_folder, days, *more)) == 0
+        rows.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
+    assert len({r["fingerprint"] for r in rows}) == 1 and len({r["run"] for r in rows}) == 4
+    assert all({k: r[k] for k in truth if k in r and k != "contract"} == {k: truth[k] for k in truth if k in rows[0] and k != "contract"} for r in rows)
+    assert {r["d"].isoformat(): r["n"] for r in made.ask("select d, count(*) as n from ds.events group by d")} == truth["stored_by_day"]
+    assert made.ask("select run, count(*) as n from ds.failures group by run having n <> 64") == [] and list((tmp_path / "staging").iterdir()) == []
+    assert main(["query", "bq://project.ds", "select sum(stored) as n from runs", "--format=csv", f"--bigquery_endpoint={made.url}"]) == 0
+    assert capsys.readouterr().out == f"n\n{4 * truth['stored']}\n"
+
+
+def test_a_job_that_fails_says_so(made, census, key_folder, capsys) -> None:
+    made.faults = [Fault("load ds.events.20260303", "fails", "invalid")]
+    assert main(job(made, census, key_folder, "--partition=2026-03-02,2026-03-03", "--run=mine")) == 1
+    told = capsys.readouterr().err
+    assert "run mine is not done" in told and "refused to load ds.events$20260303: invalid" in told and "2026-03-02 of 2 days had been replaced" in told
+    assert main(job(made, census, key_folder, "--partition=2026-03-02,2026-03-03", "--run=mine")) == 0
+    assert made.ask("select count(*) as n, count(distinct run) as runs from ds.runs") == [{"n": 1, "runs": 1}]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), [
+    (["--output=bq://project.ds"], ["--partition: is missing"]),
+    (["--output=bq://project.ds", "--staging=s3://x"], ["--partition: is missing", "--staging: is neither"]),
+    (["--output=bq://project.other", "--partition=2026-03-02"], ["bq://project.other: is no dataset"]),
+    (["--output=bq://nothing", "--partition=2026-03-02"], ["--output: is no BigQuery dataset"]),
+    (["--output=bq://project.ds", "--contract=telemetry", "--partition=2026-03-02"], ["has windows", "ds: events: has another form"]),
+    (["--output=bq://project.ds", "--partition=2026-03-02", "--bigquery_endpoint=http://example.com"], ["--bigquery_endpoint: is neither"]),
+])
+def test_what_cannot_run_says_all_that_is_wrong(arguments, expected, made, census, key_folder, capsys) -> None:
+    names = [a.partition("=")[0] for a in arguments]
+    kept = [a for a in job(made, census, key_folder) if a.partition("=")[0] not in names]
+    assert main([*kept, *arguments]) == 2
+    told = capsys.readouterr().err
+    assert all(part in told for part in expected), told
+    assert not any("/upload/" in call for call in made.calls)
+
+
+def test_tables_that_are_missing_or_behind_are_named(made, census, key_folder, capsys) -> None:
+    del made.store.tables["ds", "failures"]
+    fields = made.store.tables["ds", "events"]["schema"]["fields"]
+    fields[:] = [f for f in fields if f["name"] != "watermark"]
+    assert main(job(made, census, key_folder, "--partition=2026-03-02")) == 2
+    told = capsys.readouterr().err
+    assert "ds: failures: is missing; make it: penstock tables --apply" in told and "ds: events: lacks watermark" in told
