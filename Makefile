@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 MINUTES ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo stream emulators-env test check bench dlp broker fuzz kill soak growth docs model lock clean
+.PHONY: help install dev demo stream emulators-env bigquery-emulator test check bench dlp broker bigquery fuzz kill soak growth docs model lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -47,6 +47,15 @@ build/emulators/gcs/installed:
 	  && build/emulators/gcs/bin/python -m pip install --quiet --disable-pip-version-check gcp-storage-emulator==2026.7.19 && touch $@ \
 	  || { rm -rf build/emulators/gcs; echo "No emulator of Cloud Storage: the tests that need it will be skipped."; }
 
+bigquery-emulator: build/emulators/bigquery/installed  ## bqemulator (590 MB, a minute), which our BigQuery is held against where it is there
+
+build/emulators/bigquery/installed:
+	@rm -rf build/emulators/bigquery; $(PYTHON) -m venv build/emulators/bigquery \
+	  && build/emulators/bigquery/bin/python -m pip install --quiet --disable-pip-version-check bqemulator==1.4.0 duckdb==1.5.5 \
+	    duckdb-extension-spatial==1.5.5 duckdb-extension-avro==1.5.5 duckdb-extensions numpy \
+	  && HOME=$(CURDIR)/build/emulators/bigquery build/emulators/bigquery/bin/python -c "import duckdb_extensions as d; d.import_extension('spatial'); d.import_extension('avro')" \
+	  && touch $@ || { rm -rf build/emulators/bigquery; echo "No bqemulator: the tests that need it will be skipped."; }
+
 test: dev emulators-env  ## every test
 	$(BIN)/python -m pytest
 
@@ -55,18 +64,22 @@ check: dev  ## style, types, imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: dev  ## speed and memory: the batch job, streams, DLP's calls and bytes, detectors, operators
+bench: dev emulators-env  ## speed and memory: the batch job, streams, DLP's calls and bytes, detectors, operators
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.stream
 	$(BIN)/python -m benchmarks.dlp
 	$(BIN)/python -m benchmarks.detectors
 	$(BIN)/python -m benchmarks.operators
+	$(BIN)/python -m benchmarks.gcs
 
 dlp: install  ## a DLP server on this machine, localhost:8085, to try --engine=dlp against; ^C stops it
 	$(BIN)/python -m tests.dlp_server --port=8085 --keys=.penstock/keys
 
 broker: install  ## a Pub/Sub broker on this machine, localhost:8086, for PUBSUB_EMULATOR_HOST; ^C stops it
 	$(BIN)/python -m tests.pubsub_server --port=8086
+
+bigquery: install  ## a BigQuery on this machine, http://localhost:9050, with the dataset bq://project.dataset; ^C stops it
+	$(BIN)/python -m tests.bigquery_server --port=9050 --dataset=project.dataset
 
 fuzz: dev  ## 100,000 mutated rows and files
 	$(BIN)/python -m tests.fuzz --items=100000

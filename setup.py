@@ -18,6 +18,8 @@ setup(
         "google-cloud-dlp>=3.40,<4",
         "google-cloud-pubsub>=2",
         "google-cloud-bigquery>=3",
+        "google-cloud-storage>=3",
+        "google-crc32c>=1.5",
         "fastavro>=1.12,<2",
         "pyarrow>=25,<26",
         "orjson>=3.10,<4",

@@ -73,7 +73,7 @@ def run(options: BackfillOptions, beam_arguments: list[str]) -> int:
                     elif outcome.reason:
                         done.fail(str(outcome.day))
                     row = outcome.row or {"read": 0, "refused": 0}
-                    bar.day(str(outcome.day), outcome.words(), bool(outcome.reason), row["read"], row["refused"])
+                    bar.day(str(outcome.day), outcome.words(), outcome.row is not None, bool(outcome.reason), row["read"], row["refused"])
             bar.clear()
         done.close(remove=len(done.known) == len(days))
     return _told(options, days, done, {o.day: o.reason for o in outcomes if o.reason})
@@ -125,6 +125,7 @@ def _alone(place: Path, name: str, days: list[date], moment: float) -> Iterator[
     finally:
         with locked(place):
             lake_runs.discharge(place, name, lock)
+            lake_runs.replacing(place)  # on its way it removes what days that were told to end have left there
 
 
 def _busy(place: Path, own: str, days: Iterable[date]) -> dict[date, str]:

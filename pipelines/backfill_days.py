@@ -49,21 +49,21 @@ class Days:
         writer = self.busy(day)
         if writer:
             return Outcome(day, None, f"run {writer} is writing this day")
-        changed: dict[str, str] = {}
-        ended = self._batch(day)
+        given = self.options
+        ended = self._batch(given, day)
         if _no_files(ended, self.options.input) and self.options.empty != "fail":
             if self.options.empty == "skip":
                 return Outcome(day, {})
-            changed = {"input": self.nothing, "manifest": ""}
-            ended = self._batch(day, **changed)
+            given = replace(given, input=self.nothing, manifest="")
+            ended = self._batch(given, day)
         if ended.code == 1 and _BY_CHANCE in ended.err:
-            ended = self._batch(day, "again", **changed)
+            ended = self._batch(given, day, "again")
         if ended.code == 0:
             return Outcome(day, json.loads(ended.out.splitlines()[-1]))
         return Outcome(day, None, "" if ended.code == _TERMINATED else _reason(ended))
 
-    def _batch(self, day: date, again: str = "", **changed: str) -> Ended:
-        return self.start(arguments(replace(self.options, **changed, run=self.name(day, again)), day, self.beam))
+    def _batch(self, given: BackfillOptions, day: date, again: str = "") -> Ended:
+        return self.start(arguments(replace(given, run=self.name(day, again)), day, self.beam))
 
 
 def arguments(options: BackfillOptions, day: date | None, beam: Sequence[str] = ()) -> list[str]:

@@ -16,9 +16,9 @@ class Bar:
         self._failed = self._rows = self._refused = 0
         self._start, self._terminal = clock(), self._out.isatty()
 
-    def day(self, name: str, said: str, failed: bool, rows: int = 0, refused: int = 0) -> None:
-        """A day has ended; said: in words how. rows: read; refused: of these."""
-        self._done += not failed
+    def day(self, name: str, said: str, done: bool, failed: bool, rows: int = 0, refused: int = 0) -> None:
+        """A day has ended, done or failed or neither (it was told to end); said: in words how. rows: read; refused: of these."""
+        self._done += done
         self._failed += failed
         self._rows += rows
         self._refused += refused

@@ -77,7 +77,7 @@ def _target(options: BatchOptions, contract: Contract) -> Target | None:
     """The dataset that the run writes to; None where --output is a folder. Raises Misconfigured."""
     if not options.output.startswith("bq://"):
         return None
-    return Target.of(options.output, contract, options.partition, options.bigquery_endpoint, options.staging)
+    return Target.of(options.output, contract, options.partition, options.bigquery_endpoint, options.staging, options.storage_endpoint)
 
 
 def _run(options: BatchOptions, parts: graph.Parts, given: PipelineOptions, lake: Lake | Replacement) -> int:

@@ -22,7 +22,8 @@ class BatchOptions:
     manifest: str = option("", MANIFEST, metavar="FILE|gs://...")
     output: str = required("Folder of the tables, made when missing; or a dataset of BigQuery, whose days are replaced.", metavar="DIR|bq://PROJECT.DATASET")
     partition: Days = option((), "Days (UTC) that this run replaces; rows of other days are refused. Without it the run adds.", metavar="DAY,...")
-    run: str = option("", "Id of this run; a scheduler that tries again gives the same one. Else one is made.", metavar="ID", pattern="[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+    run: str = option("", "Id of this run; a scheduler that tries again gives the same one. Else one is made.", metavar="ID",
+                      pattern="[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
     engine: str = option("local", "What de-identifies: the templates offline, or Google's DLP service.", choices=("local", "dlp"))
     keys: str = option("", KEYS, metavar="DIR", group="Keys")
     allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys")
@@ -128,7 +129,8 @@ class TablesOptions:
     output: str = required("Dataset that holds the tables, or is to; it must exist.", metavar="bq://PROJECT.DATASET")
     apply: bool = option(False, "Make what is missing, add new nullable columns, update descriptions and policy tags; nothing else is ever changed.")
     policy_tag: str = option("", "Policy tag of the columns that tell something about a person; without it they are made without one.",
-                             metavar="projects/P/locations/L/taxonomies/T/policyTags/N", pattern="projects/[^/]+/locations/[^/]+/taxonomies/[^/]+/policyTags/[^/]+")
+                             metavar="projects/P/locations/L/taxonomies/T/policyTags/N",
+                             pattern="projects/[^/]+/locations/[^/]+/taxonomies/[^/]+/policyTags/[^/]+")
     bigquery_endpoint: str = option("", BIGQUERY, metavar="URL")
 
 

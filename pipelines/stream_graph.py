@@ -78,7 +78,8 @@ class LoadWindows(beam.PTransform):
 
     @no_annotations  # Beam cannot read those of several collections
     def expand(self, panes: beam.PCollection[pa.RecordBatch]) -> Loaded:
-        return panes | "Complete" >> self.complete | "Insert" >> self.insert
+        loaded: Loaded = panes | "Complete" >> self.complete | "Insert" >> self.insert
+        return loaded
 
 
 class Decoder:

@@ -11,12 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pipelines.__main__ import main
 from pipelines.options import ReplayOptions
 from pipelines.replay import run
 from pipelines.sinks.lake import Lake
 from pipelines.sinks.lake_commit import commit
 from pipelines.sinks.lake_files import FAILURES_TABLE, place
 from schemas.contract import SHIPPED, load
+from transforms import keys
 from transforms.batch import refused_rows
 from transforms.ledger import Tally
 from transforms.seal import seal
@@ -54,6 +56,18 @@ _reader = lru_cache(maxsize=8)(Lake.reader)  # opening one takes longer than mos
 
 def ask(output: Path, sql: str) -> list[dict[str, Any]]:
     return _reader(str(output)).query(sql).to_pylist()
+
+
+def flags(contract: object, key_folder: Path, out: Path, *more: str) -> list[str]:
+    return ["replay", f"--failures={out}", f"--private_key={key_folder / keys.PRIVATE}", f"--keys={key_folder}", "--json", f"--contract={contract}", *more]
+
+
+def replay(capsys: Any, arguments: list[str], code: int = 0) -> dict[str, Any]:
+    """Runs the command; answers the sum of its books."""
+    assert main(arguments) == code
+    told: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert told["balanced"] or code
+    return told
 
 
 def die(options: ReplayOptions, step: str, nth: int, most_bytes: int) -> None:

@@ -14,16 +14,20 @@ from pipelines.__main__ import main
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_commit import Request, commit, verdict
-from pipelines.sinks.bigquery_files import Staged, stage
+from pipelines.sinks.bigquery_files import Staged, stage, withdraw
 from pipelines.sinks.bigquery_jobs import Failed, Place
 from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_commit import Unbalanced
 from pipelines.sinks.lake_files import by_day, conform
+from pipelines.sources.gcs import client as storage
+from pipelines.sources.gcs import matching
 from schemas.arrow import stored_columns
 from schemas.errors import Transient
 from schemas.tables import FAILURES
 from tests.bigquery_server import BigQuery, Fault
+from tests.gcs_emulator import MISSING as GCS_MISSING
+from tests.gcs_emulator import emulator as gcs_emulator
 from tests.lakes import CONTRACT, DAY, NEXT, STARTED, events, failures
 from transforms.ledger import LedgerRow, Tally
 
@@ -37,12 +41,16 @@ UPLOAD = "^PUT /upload/"
 def service(tmp_path) -> Iterator[BigQuery]:
     """BigQuery with the tables of CONTRACT in project.ds."""
     with BigQuery("project", gcs=str(tmp_path / "gcs")) as service:
-        service.store.make_dataset("ds", {})
-        client = connect("project", service.url)
-        for table in compare(client, HERE, wanted_tables(CONTRACT, ""), QUICK):
-            apply(client, HERE, table, QUICK)
-        service.calls.clear()
+        make(service)
         yield service
+
+
+def make(service: BigQuery) -> None:
+    service.store.make_dataset("ds", {})
+    client = connect("project", service.url)
+    for table in compare(client, HERE, wanted_tables(CONTRACT, ""), QUICK):
+        apply(client, HERE, table, QUICK)
+    service.calls.clear()
 
 
 class Run:
@@ -83,7 +91,7 @@ def stored(service: BigQuery) -> list[dict]:
     return service.ask("SELECT * FROM ds.events ORDER BY d, id_hash, origin")
 
 
-def ids(service: BigQuery) -> list[int]:
+def ids_of(service: BigQuery) -> list[int]:
     return [r["id_hash"] for r in stored(service)]
 
 
@@ -105,7 +113,7 @@ def test_days_are_replaced_and_the_same_rows_give_the_same_table(service, tmp_pa
     assert again.again().fingerprint == first.fingerprint and stored(service) == table, "a second try of a run that is done"
     assert len([j for j in list(service.jobs)[jobs:] if j.startswith("penstock-")]) == 0
     b = Run(service, tmp_path, "b", [events(range(5), text="other")], both).again()
-    assert (b.stored, b.fingerprint != first.fingerprint, ids(service)) == (5, True, list(range(5)))
+    assert (b.stored, b.fingerprint != first.fingerprint, ids_of(service)) == (5, True, list(range(5)))
     assert Run(service, tmp_path, "a3", a, both).again().fingerprint == first.fingerprint and stored(service) == table
     nothing = Run(service, tmp_path, "none", [], both, sealed=0).again()
     assert (nothing.read, nothing.stored, nothing.fingerprint, stored(service)) == (0, 0, "0" * 32, [])
@@ -116,16 +124,16 @@ def test_days_are_replaced_and_the_same_rows_give_the_same_table(service, tmp_pa
 def test_a_day_that_is_not_declared_stays(service, tmp_path) -> None:
     Run(service, tmp_path, "a", [events(range(10)), events(range(10, 30), NEXT)], (DAY, NEXT)).again()
     Run(service, tmp_path, "b", [events([7])], (DAY,)).again()
-    assert ids(service) == [7, *range(10, 30)]
+    assert ids_of(service) == [7, *range(10, 30)]
     with pytest.raises(ValueError):
         Run(service, tmp_path, "c", [events([1], NEXT)], (DAY,)).again()
-    assert ids(service) == [7, *range(10, 30)]
+    assert ids_of(service) == [7, *range(10, 30)]
 
 
 @pytest.mark.parametrize("gcs", [False, True], ids=["uploaded", "from gs://"])
 def test_several_files_of_a_day_are_one_job(service, tmp_path, gcs) -> None:
     row = Run(service, tmp_path, "a", [events(range(10)), events(range(10, 20)), events(range(20, 30))], gcs=gcs).again()
-    assert (row.stored, ids(service)) == (30, list(range(30)))
+    assert (row.stored, ids_of(service)) == (30, list(range(30)))
     loads = [j["statistics"]["load"] for j in service.jobs.values() if "load" in j["statistics"]]
     assert [(load["outputRows"], load["inputFiles"]) for load in loads] == [("30", "3" if gcs else "1"), ("2", "1"), ("1", "1")]
 
@@ -153,7 +161,7 @@ def test_what_passes_leaves_exact_books(name, service, tmp_path) -> None:
     row = Run(service, tmp_path, "a", [events(range(10))], patience=replace(QUICK, answer=0.5)).again()
     assert not any(f.times for f in service.faults), "every fault was committed"
     assert (row.read, row.stored, row.refused, row.balanced) == (12, 10, 2, True)
-    assert ids(service) == list(range(10)) and books(service) == [("a", 12, 10, 2, True, 2)]
+    assert ids_of(service) == list(range(10)) and books(service) == [("a", 12, 10, 2, True, 2)]
 
 
 @pytest.mark.parametrize("step", [f"events {DAY}", f"events {NEXT}", "failures", "compare", "runs", "done"])
@@ -168,7 +176,7 @@ def test_a_run_that_died_at_a_step_is_finished_by_a_second_try(step, service, tm
         run.again(at=dies)
     assert books(service) == ([("a", 17, 15, 2, True, 2)] if step == "done" else [])
     row = run.again()
-    assert (row.stored, row.refused, row.balanced, ids(service), books(service)) == (15, 2, True, list(range(15)), [("a", 17, 15, 2, True, 2)])
+    assert (row.stored, row.refused, row.balanced, ids_of(service), books(service)) == (15, 2, True, list(range(15)), [("a", 17, 15, 2, True, 2)])
 
 
 def test_another_run_between_two_tries_is_noticed(service, tmp_path) -> None:
@@ -183,7 +191,7 @@ def test_another_run_between_two_tries_is_noticed(service, tmp_path) -> None:
     Run(service, tmp_path, "b", [events(range(100, 110))]).again()
     with pytest.raises(Unbalanced, match=f"events of {DAY}"):
         run.again()
-    assert ids(service) == list(range(100, 110)) and [b[0::4] for b in books(service)] == [("b", True), ("a", False)]
+    assert ids_of(service) == list(range(100, 110)) and [b[0::4] for b in books(service)] == [("b", True), ("a", False)]
 
 
 REFUSED = {
@@ -206,9 +214,9 @@ def test_what_does_not_pass_is_no_run_and_a_second_try_finishes_it(name, service
         run.again()
     assert told in run.lost() and [b[0] for b in books(service)] == ["before"]
     replaced = name in ("failures' job fails", "ledger's job fails")
-    assert ids(service) == list(range(10 if replaced else 3)) and (f"{DAY} of 1 days had been replaced" in run.lost()) is replaced
+    assert ids_of(service) == list(range(10 if replaced else 3)) and (f"{DAY} of 1 days had been replaced" in run.lost()) is replaced
     service.faults.clear()
-    assert run.again().balanced and ids(service) == list(range(10)) and books(service)[1:] == [("a", 12, 10, 2, True, 2)]
+    assert run.again().balanced and ids_of(service) == list(range(10)) and books(service)[1:] == [("a", 12, 10, 2, True, 2)]
 
 
 def test_a_table_that_is_missing_or_changed_takes_nothing(service, tmp_path) -> None:
@@ -239,7 +247,7 @@ def test_books_that_do_not_balance_load_nothing(service, tmp_path) -> None:
     Run(service, tmp_path, "before", [events(range(3))]).again()
     with pytest.raises(Unbalanced, match="13 rows at the source, 12 ended"):
         Run(service, tmp_path, "a", [events(range(10))]).again(off=1)
-    assert ids(service) == [0, 1, 2] and books(service)[1] == ("a", 13, 0, 0, False, 0)
+    assert ids_of(service) == [0, 1, 2] and books(service)[1] == ("a", 13, 0, 0, False, 0)
 
 
 def test_what_bigquery_says_of_a_row_goes_nowhere(service, tmp_path) -> None:
@@ -248,6 +256,22 @@ def test_what_bigquery_says_of_a_row_goes_nowhere(service, tmp_path) -> None:
     with pytest.raises(Failed) as told:
         run.again()
     assert "SECRET" not in f"{told.value!r}{run.lost()}" and told.value.__cause__ is None
+
+
+def test_files_wait_in_cloud_storage(tmp_path) -> None:
+    with gcs_emulator() as bucket:
+        if bucket is None:
+            pytest.skip(GCS_MISSING)
+        with BigQuery("project", gcs=bucket.url) as service:
+            make(service)
+            run = Run(service, tmp_path, "a", [])
+            staged = [stage("gs://raw/wait", "a", "events", str(DAY), [conform(events(ids), COLUMNS)], COLUMNS, bucket.url) for ids in (range(5), range(5, 9))]
+            staged.append(stage("gs://raw/wait", "a", "failures", "", [failures("a", 2)], FAILURES, bucket.url))
+            row = commit(run.place, run.request, staged, [Tally("read", "", 11)])
+            assert (row.stored, row.refused, row.balanced, ids_of(service)) == (9, 2, True, list(range(9)))
+            other = stage("gs://raw/wait", "ab", "events", str(DAY), [conform(events([1]), COLUMNS)], COLUMNS, bucket.url)
+            withdraw("gs://raw/wait/", "a", bucket.url)
+            assert [o.path for o in matching(storage(bucket.url), "gs://raw/**")] == [other.path]
 
 
 # ---- the whole job by its flags

@@ -19,6 +19,8 @@ HEAD = b"application_id,age,note"
 RECORDS = [b"A1,30,plain", b"A2,,", b'A3,31,"a ""quoted"", word"', b'A4,32,"two\nlines"', b"A5,33,one\" quote", b"", b"too,few", b"a,b,c,d", b'A6,34,"never closed',
            b"\xff,1,x", b'A7,35,"x" y', b"A8,36,\r", b'"",37,""', b"A9,38," + b"n" * 200]
 
+AT_THE_END = RECORDS.index(b"A8,36,\r")  # of a file, without a newline
+
 
 def read(messages: list[Message]) -> tuple[dict[int, dict[str, Any]], dict[int, tuple[str, bytes]]]:
     """(rows, refused), by their place."""
@@ -34,7 +36,7 @@ def test_csv_records_are_read_as_the_first_time() -> None:
     """Each by itself and all together: whatever stands in one, none is taken for a part of another."""
     first: dict[int, Any] = {}
     for i, record in enumerate(RECORDS):
-        parsed = list(csv.parse(Block("f", "csv", 0, 0, 1, record + b"\n", HEAD + b"\n"), load("census").fields, 100))
+        parsed = list(csv.parse(Block("f", "csv", 0, 0, 1, record + (b"" if i == AT_THE_END else b"\n"), HEAD + b"\n"), load("census").fields, 100))
         ended = [r for rows in parsed for r in rows.rows] + [str(reason) for rows in parsed for reason, *_ in rows.refused]
         first[i] = ended[0] if len(ended) == 1 else "malformed"
     messages = [Message(HEAD + b"\n" + record, str(i), 0, {FORM: CSV}) for i, record in enumerate(RECORDS)]

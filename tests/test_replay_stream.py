@@ -1,8 +1,7 @@
 """Replays of what a stream refused: windows come right, late rows are stored already, and the stream goes on."""
 
 import json
-from datetime import timedelta
-from pathlib import Path
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from pipelines.__main__ import main
 from schemas.contract import SHIPPED
 from tests.pubsub_server import Broker
-from tests.replaying import ask, loosened
+from tests.replaying import ask, loosened, refuse
 from transforms import keys
 
 TOPIC, SUBSCRIPTION = "projects/test-project/topics/events", "projects/test-project/subscriptions/replayed"
@@ -35,7 +34,7 @@ def test_what_a_stream_refused_comes_into_events_and_windows(short, capsys, tmp_
 
     def stream() -> dict[str, Any]:
         assert main(["stream", "--contract=telemetry", f"--subscription={SUBSCRIPTION}", f"--output={out}", f"--keys={key_folder}", "--json",
-                     f"--pubsub_endpoint={short.host}", "--until_idle=1s", "--wait=100ms"]) == 0
+                     f"--pubsub_endpoint={short.host}", "--until_idle=500ms", "--wait=100ms"]) == 0
         return json.loads(capsys.readouterr().out.splitlines()[-1])
 
     def replay(contract: object, *more: str) -> dict[str, Any]:
@@ -64,16 +63,12 @@ def test_what_a_stream_refused_comes_into_events_and_windows(short, capsys, tmp_
 
 
 def test_the_shipped_contract_of_that_name_is_taken(tmp_path, key_folder, capsys) -> None:
-    def batch(contract: Path | str, output: Path) -> None:
-        (tmp_path / "in.ndjson").write_bytes(reading(1, "2026-03-02T10:00:00Z", firmware=2) + b"\n")
-        assert main(["batch", f"--contract={contract}", f"--input={tmp_path / 'in.ndjson'}", f"--output={output}", f"--keys={key_folder}"]) == 0
-
     own = loosened(tmp_path / "own", "telemetry")
     head = (own / "contract.yaml").read_text().replace("name: telemetry", "name: thermometers")
     (own / "contract.yaml").write_text(head)
-    batch("telemetry", tmp_path / "shipped")
-    batch(own, tmp_path / "other")
-    capsys.readouterr()
+    for contract, name in (("telemetry", "shipped"), (str(own), "other")):
+        rows = [("decode", "unknown_field", "a:1", reading(1, "2026-03-02T10:00:00Z", firmware=2))]
+        refuse(tmp_path / name, "r", rows, (key_folder / keys.PUBLIC).read_bytes(), datetime.now(timezone.utc), contract=contract)
     ends = [f"--private_key={key_folder / keys.PRIVATE}", f"--keys={key_folder}"]
     assert main(["replay", f"--failures={tmp_path / 'shipped'}", *ends]) == 0
     assert "1 read = 0 stored + 0 repeated + 1 refused (unknown_field 1)" in capsys.readouterr().out

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from apache_beam.transforms.window import GlobalWindow
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.window_oracle import SECOND, batch, differences, expected, micros
@@ -154,6 +154,7 @@ CASES = given(st.integers(0, 10 ** 6), st.sampled_from(KINDS), st.sampled_from([
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @CASES
+@example(8086, KINDS[6], 3, 20)  # late rows part a session elsewhere: its end changes though it got none of them
 def test_every_firing_is_as_the_repeated_runs(seed, windowing, step, disorder):
     chance = random.Random(seed)
     table, panes = Table(windowing), Panes(windowing)
@@ -173,6 +174,7 @@ def test_every_firing_is_as_the_repeated_runs(seed, windowing, step, disorder):
 
 @settings(max_examples=80, deadline=None, derandomize=True)
 @CASES
+@example(1748, KINDS[6], 3, 100)  # a session is joined to another, and later it is one again
 def test_firing_no_sooner_than_due_and_early(seed, windowing, step, disorder):
     chance = random.Random(seed)
     windowing = chance.choice([windowing, early(windowing)])
@@ -214,6 +216,15 @@ def test_state_is_bounded(windowing):
         most = max(most, sum(part.num_rows for part in table.shard if part is not None))
     assert most <= 150, "two keys of 45 seconds; sessions, of a minute more"
     table.finish()
+
+
+def test_an_early_moment_is_due_though_nothing_comes():
+    table = Table(early(fixed(60, SIMPLE), 25))
+    table.add([row(31, watermark=0)])
+    table.fire(26 * SECOND)
+    table.add([row(58, watermark=26)])
+    table.fire(40 * SECOND)
+    assert table.due == 50 * SECOND and [found["rows"] for found in table.fire(50 * SECOND).rows.to_pylist()] == [2]
 
 
 @pytest.mark.parametrize("windowing, watermark, at, first, want, remark", [

@@ -62,12 +62,12 @@ def streamed(contract, steps, shards=2, idle=30):
 def last_panes(told, gone):
     """{(key, start): row}, whatever the order in which they come."""
     last = {}
-    for row in told:
-        place = row["key"], micros(row["window_start"])
-        last[place] = max(row, last.get(place, row), key=lambda found: found["pane"])
-    for row in gone:
-        place = row["key"], micros(row["window_start"])
-        if last[place]["pane"] == row["pane"]:
+    for pane in told:
+        place = pane["key"], micros(pane["window_start"])
+        last[place] = max(pane, last.get(place, pane), key=lambda found: found["pane"])
+    for session_ in gone:
+        place = session_["key"], micros(session_["window_start"])
+        if last[place]["pane"] == session_["pane"]:
             del last[place]
     return last
 

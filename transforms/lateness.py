@@ -9,6 +9,7 @@ from typing import Literal
 
 import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
@@ -20,6 +21,14 @@ from transforms.fates import LATE
 from transforms.ledger import count
 from transforms.partials import partials
 from transforms.rows import as_json
+
+
+def late_rows(batch: pa.RecordBatch, late: npt.NDArray[np.bool_], contract: Contract) -> pa.RecordBatch:
+    """The late ones of a batch as stored, as REFUSED rows; counts them."""
+    positions = np.flatnonzero(late).tolist()
+    count(LATE, len(positions))
+    rows = zip(positions, as_json(batch, [f.name for f in contract.fields], positions))
+    return refused_rows(Stage.WINDOW, [(Reason.LATE, contract.time, batch[ORIGIN][i].as_py(), batch[DAY][i].as_py(), row) for i, row in rows])
 
 
 class Partials(beam.PTransform):
@@ -39,16 +48,11 @@ class Partials(beam.PTransform):
 class _PartialsFn(beam.DoFn):
     def __init__(self, contract: Contract) -> None:
         self.contract = contract
-        self.names = [f.name for f in contract.fields]
 
     def process(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch]]:
         assert self.contract.windows is not None
         parts, late = partials(batch, self.contract.windows, self.contract.time)
-        positions = np.flatnonzero(late).tolist()
-        if positions:
-            count(LATE, len(positions))
-            rows = zip(positions, as_json(batch, self.names, positions))
-            yield TaggedOutput("refused", refused_rows(Stage.WINDOW, [
-                (Reason.LATE, self.contract.time, batch[ORIGIN][i].as_py(), batch[DAY][i].as_py(), row) for i, row in rows]))
+        if late.any():
+            yield TaggedOutput("refused", late_rows(batch, late, self.contract))
         if parts.num_rows:
             yield parts

@@ -6,7 +6,8 @@ rows, given the watermark that they carry (0 for sessions); with the least and g
 measures (transforms.measures). Times are int64 microseconds. Partials of any batches, in any order, combine to the same.
 """
 
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -46,7 +47,7 @@ def partials(batch: pa.RecordBatch, windowing: Windowing, time: str) -> tuple[pa
     if late.any():
         taken = ~late
         batch, times, cells, firsts = batch.filter(pa.array(taken)), times[taken], cells[taken], firsts[taken]
-    keys, texts = _keys(batch, windowing.key)
+    keys, texts = keys_of(batch, windowing.key)
     groups, rows = _grouped(keys, cells, firsts, length)
     ties = batch[ID_HASH].to_numpy() if any(m.kind in ("first", "last") for m in windowing.measures) else None
     states = measures.lift(batch, windowing.measures, times, ties)
@@ -93,7 +94,16 @@ def _firsts(batch: pa.RecordBatch, windowing: Windowing, times: Ints, cells: Int
     return firsts, firsts > cells + micros(windowing.size)
 
 
-def _keys(batch: pa.RecordBatch, names: Sequence[str]) -> tuple[Ints, pa.Array]:
+def by_shard(rows: pa.RecordBatch, keys: pa.Array, shards: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """(shard, its rows in their order); keys: the text (or null) of each row, whose hash says the shard."""
+    encoded = keys.dictionary_encode(null_encoding="encode")
+    numbers = np.array([zlib.crc32((key or "").encode()) % shards for key in encoded.dictionary.to_pylist()], np.int64)
+    of = numbers[encoded.indices.to_numpy()]
+    for shard in np.unique(of).tolist():
+        yield shard, rows.filter(pa.array(of == shard))
+
+
+def keys_of(batch: pa.RecordBatch, names: Sequence[str]) -> tuple[Ints, pa.Array]:
     """The key of each row as a number, and the text (or null) of each number."""
     if not names:
         return np.zeros(batch.num_rows, np.int64), pa.nulls(1, pa.string())

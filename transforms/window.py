@@ -6,7 +6,6 @@ session's cells are walked in the order of time: a cell joins while it starts le
 and ends less than max_length after its first, else a new session begins.
 """
 
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 import apache_beam as beam
@@ -20,7 +19,7 @@ from schemas.arrow import arrow_type
 from schemas.windows import Windowing
 from transforms import measures
 from transforms.groups import Groups, Ints, dense, grouped, ranked
-from transforms.partials import CELL, FIRST, GREATEST, KEY, LEAST, combined, joined, merged, micros, partials
+from transforms.partials import CELL, FIRST, GREATEST, KEY, LEAST, by_shard, combined, joined, merged, micros, partials
 
 __all__ = ["Window", "combined", "partials", "windows", "window_schema"]
 SHARDS = 32
@@ -155,12 +154,7 @@ class _PartialsFn(beam.DoFn):
     def _sharded(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         if self.rows:
             part = combined(self.parts, self.windowing)
-            encoded = part[KEY].dictionary_encode(null_encoding="encode")
-            shards = np.array([zlib.crc32((key or "").encode()) % self.shards for key in encoded.dictionary.to_pylist()], np.int64)
-            of = shards[encoded.indices.to_numpy()]
-            for shard in np.unique(of).tolist():
-                yield shard, part.filter(pa.array(of == shard))
-        self.parts, self.rows = [], 0
+            yield from by_shard(part, part[KEY], self.shards)
 
 
 class _WindowsFn(beam.DoFn):

@@ -15,18 +15,16 @@ of its sliding windows are forgotten counts in the others. So, always: windowed 
 
 Drain: Beam's watermark goes to the end of time, every timer fires, and all open windows are told as they stand: panes on
 time (is_late false) of windows to which rows might have come. Cancel: what was not told is lost with the state; `penstock
-windows` tells it from the stored events. Update: state is kept while windows and measures of the contract stay as they
-are; where they change, partials of both kinds do not go together and the job stops at the first firing: drain it first.
+windows` tells it from the stored events. Update: state is kept. What is held is of the windows of the old contract, so
+where windows, their measures or shards change, drain the job and start another.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal, NamedTuple
 
 import apache_beam as beam
-import numpy as np
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -40,12 +38,11 @@ from apache_beam.utils.timestamp import Timestamp
 from schemas.contract import Contract
 from schemas.errors import Reason, Stage
 from schemas.windows import Measure, Windowing
-from transforms.batch import DAY, ORIGIN, WATERMARK, ArrowCoder, refused_rows, with_column
+from transforms.batch import WATERMARK, ArrowCoder, refused_rows, with_column
 from transforms.fates import LATE
+from transforms.lateness import late_rows
 from transforms.ledger import count
-from transforms.partials import GREATEST, KEY, LEAST, micros, partials
-from transforms.partials import _keys as keys_of
-from transforms.rows import as_json
+from transforms.partials import GREATEST, KEY, LEAST, by_shard, keys_of, micros, partials
 from transforms.window import SHARDS
 from transforms.window_clock import FOR_EVER, IDLE, LONG_AGO, Clock
 from transforms.window_firing import fire, soonest, still_open
@@ -96,16 +93,16 @@ class _MeasureFn(beam.DoFn):
     def process(self, batch: pa.RecordBatch, at: Timestamp = beam.DoFn.TimestampParam) -> Iterator[Piece | TaggedOutput[Literal["refused"], pa.RecordBatch]]:
         part, late = partials(batch, self.counted, self.contract.time)
         if late.any():
-            yield TaggedOutput("refused", _late(batch, late, self.contract))
+            yield TaggedOutput("refused", late_rows(batch, late, self.contract))
         watermark = self._come_to(batch)
         old = self._closed_long_ago(batch, max(at.micros, LONG_AGO)) & ~late
         if old.any():
             part, _ = partials(batch.filter(pa.array(~old)), self.counted, self.contract.time)
             rows = batch.filter(pa.array(old))
             codes, texts = keys_of(rows, self.windowing.key)
-            for shard, whole in self._by_shard(rows, texts.take(pa.array(codes))):
+            for shard, whole in by_shard(rows, texts.take(pa.array(codes)), self.shards):
                 yield shard, (True, watermark, whole)
-        for shard, piece in self._by_shard(part, part[KEY]):
+        for shard, piece in by_shard(part, part[KEY], self.shards):
             yield shard, (False, watermark, piece)
 
     def _come_to(self, batch: pa.RecordBatch) -> int:
@@ -120,13 +117,6 @@ class _MeasureFn(beam.DoFn):
         ends = times + micros(windowing.gap) if windowing.kind == "session" else (times // period + 1) * period
         old: Mask = ends <= at - micros(self.contract.disorder) - micros(windowing.lateness)
         return old
-
-    def _by_shard(self, rows: pa.RecordBatch, keys: pa.Array) -> Iterator[tuple[int, pa.RecordBatch]]:
-        encoded = keys.dictionary_encode(null_encoding="encode")
-        shards = np.array([zlib.crc32((key or "").encode()) % self.shards for key in encoded.dictionary.to_pylist()], np.int64)
-        of = shards[encoded.indices.to_numpy()]
-        for shard in np.unique(of).tolist():
-            yield shard, rows.filter(pa.array(of == shard))
 
 
 class _HoldFn(beam.DoFn):
@@ -151,7 +141,7 @@ class _HoldFn(beam.DoFn):
             piece = _at_least(piece, now.watermark)
             part, late = partials(piece, self.counted, self.contract.time)
             if late.any():
-                yield TaggedOutput("refused", _late(piece, late, self.contract))
+                yield TaggedOutput("refused", late_rows(piece, late, self.contract))
         else:
             part, over = still_open(piece, now.watermark, self.windowing)
             if over.num_rows:
@@ -194,14 +184,6 @@ def _at_least(rows: pa.RecordBatch, watermark: int) -> pa.RecordBatch:
         return rows
     own = rows[WATERMARK].cast(_TIME).cast(pa.int64()) if WATERMARK in rows.schema.names else pa.nulls(rows.num_rows, pa.int64())
     return with_column(rows, WATERMARK, pc.max_element_wise(own, pa.scalar(watermark)).cast(_TIME))
-
-
-def _late(batch: pa.RecordBatch, late: Mask, contract: Contract) -> pa.RecordBatch:
-    positions = np.flatnonzero(late).tolist()
-    count(LATE, len(positions))
-    rows = zip(positions, as_json(batch, [f.name for f in contract.fields], positions))
-    return refused_rows(Stage.WINDOW, [
-        (Reason.LATE, contract.time, batch[ORIGIN][i].as_py(), batch[DAY][i].as_py(), row) for i, row in rows])
 
 
 def _late_cells(part: pa.RecordBatch, contract: Contract) -> pa.RecordBatch:

@@ -8,25 +8,31 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage.retry import DEFAULT_RETRY
+from requests import RequestException
 
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, by_day, conform, of_run
+from pipelines.sources import gcs
 from schemas.arrow import arrow_schema
 from schemas.tables import Column
 from transforms.fates import STORED
 from transforms.ledger import count
 
 _GROUP_ROWS = 122_880
+_SECONDS = 60.0
+_RETRY = DEFAULT_RETRY.with_timeout(120.0)  # an object of this name always has these bytes, so it may be sent twice
+_UNREACHED = (GoogleAPIError, GoogleAuthError, RequestException)
 
 
 class Staged(NamedTuple):
@@ -60,14 +66,13 @@ def as_parquet(batches: Sequence[pa.RecordBatch], columns: tuple[Column, ...]) -
     return content
 
 
-def stage(folder: str, run: str, table: str, day: str, batches: Sequence[pa.RecordBatch], columns: tuple[Column, ...]) -> Staged:
-    """Writes one file, below FOLDER/RUN. Raises OSError."""
+def stage(folder: str, run: str, table: str, day: str, batches: Sequence[pa.RecordBatch], columns: tuple[Column, ...], endpoint: str = "") -> Staged:
+    """Writes one file, below FOLDER/RUN; endpoint: of Cloud Storage, as pipelines.sources.gcs.client takes it. Raises OSError."""
     content = as_parquet(batches, columns)
     place = "/".join(filter(None, (folder.rstrip("/"), run, table, day)))
     path = f"{place}/{hashlib.blake2b(content, digest_size=16).hexdigest()}.parquet"
-    if "://" in path:
-        with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:  # an object shows when it is whole
-            file.write(content)
+    if path.startswith(gcs.SCHEME):
+        _blob(path, endpoint, lambda blob: blob.upload_from_string(content, "application/octet-stream", timeout=_SECONDS, checksum="crc32c", retry=_RETRY))
     else:
         Path(place).mkdir(parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=place)
@@ -98,28 +103,40 @@ def joined(files: Sequence[Staged], columns: tuple[Column, ...], into: Path) -> 
     return into
 
 
-def withdraw(folder: str, run: str) -> None:
-    """Removes what a run staged in gs://. Raises BeamIOError."""
-    found = FileSystems.match([f"{folder.rstrip('/')}/{run}/**"])[0].metadata_list
-    if found:
-        FileSystems.delete([file.path for file in found])
+def withdraw(folder: str, run: str, endpoint: str = "") -> None:
+    """Removes what a run staged in gs://. Raises OSError."""
+    bucket, _, name = folder.rstrip("/").removeprefix(gcs.SCHEME).partition("/")
+    prefix = "/".join(filter(None, (name, run))) + "/"
+    client = gcs.client(endpoint)
+    try:
+        for blob in client.list_blobs(bucket, prefix=prefix, timeout=_SECONDS):
+            _blob(f"{gcs.SCHEME}{bucket}/{blob.name}", endpoint, lambda blob: blob.delete(timeout=_SECONDS, retry=_RETRY))
+    except _UNREACHED:
+        raise OSError(f"{folder} cannot be listed") from None
+
+
+def _blob(path: str, endpoint: str, do: Callable[[Any], Any]) -> None:
+    bucket, _, name = path.removeprefix(gcs.SCHEME).partition("/")
+    try:
+        do(gcs.client(endpoint).bucket(bucket).blob(name))
+    except _UNREACHED as error:
+        raise OSError(f"{path} cannot be changed: {type(error).__name__}") from None
 
 
 class StageRows(beam.PTransform):
     """Batches of `events` (a file holds one day) or of sealed failures to files; answers a Staged for each file."""
 
-    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int = 32 << 20) -> None:
+    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int = 32 << 20, endpoint: str = "") -> None:
         super().__init__()
-        self.folder, self.run, self.table, self.columns, self.buffer_bytes = folder, run, table, columns, buffer_bytes
+        self.given = folder, run, table, columns, buffer_bytes, endpoint
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Staged]:
-        return batches | "Stage" >> beam.ParDo(
-            _StageFn(self.folder, self.run, self.table, self.columns, self.buffer_bytes)).with_output_types(Staged)
+        return batches | "Stage" >> beam.ParDo(_StageFn(*self.given)).with_output_types(Staged)
 
 
 class _StageFn(beam.DoFn):
-    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int) -> None:
-        self.folder, self.run, self.table, self.columns, self.buffer_bytes = folder, run, table, columns, buffer_bytes
+    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int, endpoint: str) -> None:
+        self.folder, self.run, self.table, self.columns, self.buffer_bytes, self.endpoint = folder, run, table, columns, buffer_bytes, endpoint
 
     def start_bundle(self) -> None:
         self.waiting: dict[str, list[pa.RecordBatch]] = {}
@@ -139,7 +156,7 @@ class _StageFn(beam.DoFn):
 
     def _flush(self, day: str) -> None:
         del self.bytes[day]
-        self.files.append(stage(self.folder, self.run, self.table, day, self.waiting.pop(day), self.columns))
+        self.files.append(stage(self.folder, self.run, self.table, day, self.waiting.pop(day), self.columns, self.endpoint))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for day in sorted(self.waiting):

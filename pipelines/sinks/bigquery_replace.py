@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from apache_beam.io.filesystem import BeamIOError
-
 from pipelines.sinks import bigquery_files
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect
@@ -23,6 +21,7 @@ from pipelines.sinks.bigquery_jobs import Failed, Place
 from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
+from pipelines.sources import gcs
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
@@ -44,9 +43,11 @@ class Target(NamedTuple):
     days: tuple[date, ...]
     endpoint: str
     staging: str
+    storage_endpoint: str = ""
 
     @staticmethod
-    def of(output: str, contract: Contract, days: Iterable[date], endpoint: str = "", staging: str = "", patience: Patience = Patience()) -> "Target":
+    def of(output: str, contract: Contract, days: Iterable[date], endpoint: str = "", staging: str = "", storage_endpoint: str = "",
+           patience: Patience = Patience()) -> "Target":
         """Raises Misconfigured, with every fault, where a run cannot start."""
         named, wanted = dataset(output), tuple(sorted(set(days)))
         found = []
@@ -58,6 +59,11 @@ class Target(NamedTuple):
                                "give a folder, or a contract without windows"))
         if "://" in staging and not staging.startswith("gs://"):
             found.append(Fault("--staging", "is neither a folder nor in Cloud Storage", "give a folder or gs://BUCKET/FOLDER"))
+        elif staging.startswith("gs://"):
+            try:
+                gcs.client(storage_endpoint)
+            except Misconfigured as error:
+                found += error.faults
         client = connect(named.project, endpoint)
         try:
             where = location(client, named, _LOOK)
@@ -68,7 +74,7 @@ class Target(NamedTuple):
             found.append(Fault("--output", str(error), "try again, or check --bigquery_endpoint"))
         if found:
             raise Misconfigured(found)
-        return Target(Place(client, where, patience), named, contract, wanted, endpoint, staging)
+        return Target(Place(client, where, patience), named, contract, wanted, endpoint, staging, storage_endpoint)
 
     def run(self, run: str) -> "Replacement":
         return Replacement(self, run)
@@ -108,10 +114,10 @@ class Replacement:
         return Nothing()
 
     def write_events(self) -> StageRows:
-        return StageRows(self._staging, self.run, EVENTS_TABLE, self.columns)
+        return StageRows(self._staging, self.run, EVENTS_TABLE, self.columns, endpoint=self.target.storage_endpoint)
 
     def write_failures(self) -> StageRows:
-        return StageRows(self._staging, self.run, FAILURES_TABLE, FAILURES)
+        return StageRows(self._staging, self.run, FAILURES_TABLE, FAILURES, endpoint=self.target.storage_endpoint)
 
     def commit(self, job: str, partitions: Iterable[date], started: datetime, engine: str = "{}") -> Commit:
         """The step that commits this run; partitions are those of the target."""
@@ -137,8 +143,8 @@ class Replacement:
         shutil.rmtree(self._folder, ignore_errors=True)
         if "://" in self._staging:
             try:
-                bigquery_files.withdraw(self._staging, self.run)
-            except BeamIOError:
+                bigquery_files.withdraw(self._staging, self.run, self.target.storage_endpoint)
+            except OSError:
                 pass  # de-identified rows and sealed ones; a lifecycle rule of the bucket takes them
 
     def __enter__(self) -> "Replacement":

@@ -5,6 +5,7 @@ before it and the other files are read all the same.
 """
 
 import io
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -19,7 +20,7 @@ from pipelines.sources.csv_blocks import csv_blocks
 from pipelines.sources.gcs import Changed
 from pipelines.sources.gzip import unpacked_chunks
 from pipelines.sources.lines import first_line, range_chunks, whole_lines
-from pipelines.sources.listing import InputFile, Range, listed, ranges
+from pipelines.sources.listing import InputFile, Range, groups, listed, ranges
 from pipelines.sources.opening import open_file
 from pipelines.sources.parquet_batches import parquet_blocks
 from pipelines.sources.row_check import CheckRows, FileRows
@@ -33,16 +34,36 @@ from transforms.ledger import Tally, count
 __all__ = ["Broken", "InputFile", "Range", "ReadFiles", "listed", "ranges", "read"]
 
 BLOCK = 8 << 20  # bytes
+OPEN = 4  # files opened beyond the one that is read
 
 
-def read(piece: Range, block_bytes: int = BLOCK, endpoint: str = "") -> Iterator[Block | Broken]:
+def opened(pieces: Iterable[Range], endpoint: str = "") -> Iterator[tuple[Range, io.BufferedReader]]:
+    """The pieces with their files, some of which are opened ahead: their first bytes are under way. Raises OSError."""
+    ahead: deque[tuple[Range, io.BufferedReader]] = deque()
+    try:
+        for piece in pieces:
+            ahead.append((piece, _open(piece, endpoint)))
+            if len(ahead) > OPEN:
+                yield ahead.popleft()
+        while ahead:
+            yield ahead.popleft()
+    finally:
+        for _, file in ahead:
+            file.close()
+
+
+def _open(piece: Range, endpoint: str) -> io.BufferedReader:
+    return open_file(piece.path, piece.size, piece.generation, max(piece.start - 1, 0), piece.stop, endpoint)
+
+
+def read(piece: Range, block_bytes: int = BLOCK, endpoint: str = "", file: io.BufferedReader | None = None) -> Iterator[Block | Broken]:
     """The rows of a range, in the file's order, in bounded memory. Raises OSError where the file cannot be reached, or where it
     is an object that was replaced since it was listed: its rows are not taken for those of the one before.
 
-    endpoint: of GCS, where it is not the usual one. A row of over 10,000,000 bytes is handed on as its first 10,000,001: enough
+    endpoint: of GCS, where it is not the usual one; file: the piece's, where it is open already. A row of over 10,000,000 bytes is handed on as its first 10,000,001: enough
     to refuse it, no contract allows it.
     """
-    with open_file(piece.path, piece.size, piece.generation, piece.stop, endpoint) as file:
+    with file or _open(piece, endpoint) as file:
         try:
             if piece.format == "avro":
                 yield from avro_blocks(file, piece.path, piece.index, block_bytes)
@@ -91,11 +112,11 @@ class ReadFiles(beam.PTransform):
         super().__init__()
         if max_row_bytes > KEPT:
             raise ValueError(f"rows are cut at {KEPT:,} bytes")
-        self.pieces, self.endpoint, self.expected = ranges(files), endpoint, expected
+        self.groups, self.endpoint, self.expected = list(groups(ranges(files))), endpoint, expected
 
     @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
     def expand(self, begin: beam.pvalue.PBegin) -> Blocks:
-        found = (begin | "Ranges" >> beam.Create(self.pieces).with_output_types(Range) | beam.Reshuffle()
+        found = (begin | "Ranges" >> beam.Create(self.groups).with_output_types(tuple[Range, ...]) | beam.Reshuffle()
                  | "Read" >> beam.ParDo(_ReadFn(self.endpoint)).with_outputs("refused", "counted", main="blocks"))
         tally = (found.counted | "Tally" >> beam.Map(_tally).with_output_types(Tally) if self.expected is None
                  else found.counted | "Rows" >> CheckRows(self.expected))
@@ -110,28 +131,33 @@ class _ReadFn(beam.DoFn):
     def __init__(self, endpoint: str) -> None:
         self.endpoint = endpoint
 
-    def process(self, piece: Range) -> Iterator[Block | TaggedOutput[Literal["refused"], pa.RecordBatch]
-                                                | TaggedOutput[Literal["counted"], FileRows]]:
-        rows = broken = 0
-        for part in self._parts(piece):
-            if isinstance(part, Broken):
-                broken += 1
-                count(READ, 1)
-                count(REFUSED, 1)
-                refusal = (part.reason, None, f"{part.path}:{part.start}", None, part.raw)
-                yield TaggedOutput("refused", refused_rows(Stage.READ, [refusal]))
-            else:
-                rows += part.rows
-                count(READ, part.rows)
-                yield part
-        yield TaggedOutput("counted", FileRows(piece.index, rows, broken))
-
-    def _parts(self, piece: Range) -> Iterator[Block | Broken]:
+    def process(self, group: tuple[Range, ...]) -> Iterator[Block | TaggedOutput[Literal["refused"], pa.RecordBatch]
+                                                            | TaggedOutput[Literal["counted"], FileRows]]:
+        at = group[0].path
         try:
-            yield from read(piece, endpoint=self.endpoint)
+            for piece, file in opened(group, self.endpoint):
+                at = piece.path
+                yield from _read(piece, file)
         except Changed as error:
             VERDICT.tell(str(error))
             raise
         except OSError as error:
-            VERDICT.tell(f"{piece.path} cannot be read ({type(error).__name__})")
+            VERDICT.tell(f"{at} cannot be read ({type(error).__name__})")
             raise
+
+
+def _read(piece: Range, file: io.BufferedReader) -> Iterator[Block | TaggedOutput[Literal["refused"], pa.RecordBatch]
+                                                             | TaggedOutput[Literal["counted"], FileRows]]:
+    rows = broken = 0
+    for part in read(piece, file=file):
+        if isinstance(part, Broken):
+            broken += 1
+            count(READ, 1)
+            count(REFUSED, 1)
+            refusal = (part.reason, None, f"{part.path}:{part.start}", None, part.raw)
+            yield TaggedOutput("refused", refused_rows(Stage.READ, [refusal]))
+        else:
+            rows += part.rows
+            count(READ, part.rows)
+            yield part
+    yield TaggedOutput("counted", FileRows(piece.index, rows, broken))

@@ -58,8 +58,8 @@ def client(endpoint: str = "", environment: Mapping[str, str] = os.environ) -> s
 def _client(where: str, url: str) -> storage.Client:
     parts = urlsplit(url)
     if parts.scheme == "http" and is_loopback(parts.netloc):
-        credentials = AnonymousCredentials()
-        session = AuthorizedSession(credentials)
+        credentials = AnonymousCredentials()  # type: ignore[no-untyped-call]
+        session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
         session.trust_env = False  # a proxy is not this machine
         session.max_redirects = 0
         _more_connections(session)

@@ -1,7 +1,7 @@
 """Which files a run reads, and in which pieces."""
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -107,6 +107,21 @@ def ranges(files: Iterable[InputFile], size: int = RANGE) -> list[Range]:
     return pieces
 
 
+def groups(pieces: Iterable[Range], size: int = RANGE) -> Iterator[tuple[Range, ...]]:
+    """The pieces as they are read by one task: those of local files alone; small ones of objects, which answer after a while, together."""
+    group: list[Range] = []
+    for piece in pieces:
+        if group and (piece.generation is None or sum(p.stop - p.start for p in group) >= size):
+            yield tuple(group)
+            group = []
+        if piece.generation is None:
+            yield (piece,)
+        else:
+            group.append(piece)
+    if group:
+        yield tuple(group)
+
+
 def _format(path: str, remote: gcs.Object | None, endpoint: str) -> str | None:
     """By name, else by the first bytes. Raises OSError."""
     suffixes = PurePosixPath(path.lower()).suffixes
@@ -121,7 +136,7 @@ def _format(path: str, remote: gcs.Object | None, endpoint: str) -> str | None:
 
 
 def _first_bytes(path: str, remote: gcs.Object | None, endpoint: str) -> bytes:
-    with open_file(path, remote.size, remote.generation, 1024, endpoint) if remote else open_file(path) as file:
+    with open_file(path, remote.size, remote.generation, 0, 1024, endpoint) if remote else open_file(path) as file:
         return file.read(1024)
 
 

@@ -44,7 +44,7 @@ def crc32c_of(file: InputFile) -> str:
     """The checksum that GCS has of the object, or that of the local file, read for it. Raises OSError."""
     if file.crc32c:
         return file.crc32c
-    sum_ = google_crc32c.Checksum()
+    sum_: Any = google_crc32c.Checksum()  # type: ignore[no-untyped-call]
     with open_file(file.path) as content:
         while chunk := content.read(_CHUNK):
             sum_.update(chunk)

@@ -12,8 +12,10 @@ from pipelines.sources.ranged import RangedFile
 _SMALL = 256 << 10  # bytes: small reads of a remote file are made of such ones
 
 
-def open_file(path: str, size: int = 0, generation: int | None = None, until: int | None = None, endpoint: str = "") -> io.BufferedReader:
-    """The file's bytes from the start. size and generation: of an object, as listed; until: a reader means to stop about there.
+def open_file(path: str, size: int = 0, generation: int | None = None, start: int = 0, until: int | None = None,
+              endpoint: str = "") -> io.BufferedReader:
+    """The file's bytes from the start. size and generation: of an object, as listed; start: where a reader
+    means to begin, what is there is fetched at once; until: where it means to stop.
 
     Raises OSError; of an object that is not that generation any more, gcs.Changed, from any read.
     """
@@ -21,5 +23,5 @@ def open_file(path: str, size: int = 0, generation: int | None = None, until: in
         return open(path, "rb")  # Beam's wrapper of local files is slow
     if generation is not None and path.startswith(SCHEME):
         fetch = partial(fetched, client(endpoint), path, generation)
-        return io.BufferedReader(RangedFile(fetch, size, until), _SMALL)
+        return io.BufferedReader(RangedFile(fetch, size, start, until), _SMALL)
     return io.BufferedReader(FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED), 4 << 20)

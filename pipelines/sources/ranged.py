@@ -21,16 +21,19 @@ class _Segment(NamedTuple):
 class RangedFile(io.RawIOBase):
     """Read, seek, tell over fetch(start, stop), which answers those bytes, all of them, from any thread.
 
-    until: the reader is expected to stop about there; beyond, little is fetched. What fetch raises, a read raises.
+    start: what is there is fetched at once; until: the reader is expected to stop about there, beyond little is fetched.
+    What fetch raises, a read raises.
     """
 
-    def __init__(self, fetch: Callable[[int, int], bytes], size: int, until: int | None = None) -> None:
+    def __init__(self, fetch: Callable[[int, int], bytes], size: int, start: int = 0, until: int | None = None) -> None:
         self._fetch, self._size = fetch, size
         self._until = size if until is None else min(until, size)
-        self._at = self._end = 0  # where the reader stands; where the last segment ends
+        self._at, self._end = 0, start  # where the reader stands; where the last segment ends
         self._onward = False  # the reader goes on where it was
         self._segments: list[_Segment] = []
         self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="read-ahead")
+        if start < size:
+            self._ask(FIRST)
 
     def readable(self) -> bool:
         return True

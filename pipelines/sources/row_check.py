@@ -20,9 +20,9 @@ class RowsDiffer(Exception):
 
 
 class FileRows(NamedTuple):
-    """What was read of a piece of a file: whole rows, and pieces without rows (cut, damaged)."""
+    """What was read of a piece of a file. file: its index; rows: whole ones; broken: pieces without rows (cut, damaged)."""
 
-    index: int
+    file: int
     rows: int
     broken: int
 
@@ -56,7 +56,7 @@ def differences(expected: dict[int, tuple[str, int]], counted: Iterable[FileRows
     rows: Counter[int] = Counter()
     broken: set[int] = set()
     for each in counted:
-        rows[each.index] += each.rows
-        broken |= {each.index} if each.broken else set()
+        rows[each.file] += each.rows
+        broken |= {each.file} if each.broken else set()
     return [f"{path} {'is damaged after' if index in broken else 'has'} {rows[index]:,} rows, the manifest says {must:,}"
             for index, (path, must) in sorted(expected.items()) if rows[index] != must or index in broken]

@@ -16,6 +16,7 @@ from transforms.formats.messages import Front
 OPENED = "opened"  # the Block's format
 FORM = "form"  # the attribute of its messages: one of these
 JSON, CSV, BODY = "json", "csv", "body"
+_APART = (b'"', b"\n", b"\r")
 
 
 def parse(block: Block, fields: tuple[Field, ...], front: Front, max_row_bytes: int) -> Iterator[Rows]:
@@ -40,15 +41,15 @@ def _of(form: str, found: tuple[Message, ...], fields: tuple[Field, ...], front:
 
 
 def _records(found: tuple[Message, ...], fields: tuple[Field, ...], limit: int) -> Iterator[Rows]:
-    """Records under one header are read together, but for those with quotes: next to each other they could be taken for one."""
+    """Records under one header are read together, but for those that could be taken for one when they stand next to each other."""
     split = [m.data.partition(b"\n") for m in found]
     keyed = enumerate((head, record) for head, _, record in split)
-    for (head, lonely), group in groupby(keyed, key=lambda each: (each[1][0], each[0] if {34, 10} & {*each[1][1]} else -1)):
+    for (head, lonely), group in groupby(keyed, key=lambda each: (each[1][0], each[0] if any(c in each[1][1] for c in _APART) else -1)):
         positions, data, starts = list[int](), bytearray(), dict[int, int]()
         for position, (_, record) in group:
             starts[len(data)] = position
             positions.append(position)
-            data += record + b"\n"
+            data += record if record.endswith(b"\r") else record + b"\n"  # the first stood at the end of a file: no newline followed
         parsed = list(csv.parse(Block("", "csv", 0, 0, len(positions), bytes(data), head), fields, limit))
         if lonely >= 0 and sum(len(rows.offsets) + len(rows.refused) for rows in parsed) != 1:
             yield Rows([], [], lambda _: b"", [(Reason.MALFORMED, None, lonely, found[lonely].data)])
