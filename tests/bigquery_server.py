@@ -42,7 +42,7 @@ class Fault:
 
 
 class BigQuery:
-    """The server, on a port of its own: `with BigQuery() as service:`. calls: "METHOD path" of each request.
+    """The server, on a port of its own: `with BigQuery() as service:`. calls: "METHOD path" of each request; bodies: what they carried.
 
     gcs: a folder that stands for Cloud Storage (FOLDER/BUCKET/OBJECT), or the URL of an emulator of it.
     """
@@ -52,7 +52,7 @@ class BigQuery:
         self.store, self.jobs = Store(project), dict[str, dict[str, Any]]()
         self.answers: dict[str, dict[str, Any]] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
-        self.faults, self.calls = list[Fault](), list[str]()
+        self.faults, self.calls, self.bodies = list[Fault](), list[str](), list[bytes]()
         self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -140,6 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         request = f"{self.command} {unquote(split.path)}"
         service.calls.append(request)
+        service.bodies.append(body)
         refuses = service.fault(request, (400, 403, 404, 429, 500, 503))
         loses = service.fault(request, ("lost", "slow"))
         try:

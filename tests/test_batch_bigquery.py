@@ -29,6 +29,10 @@ from tests.bigquery_server import BigQuery, Fault
 from tests.gcs_emulator import MISSING as GCS_MISSING
 from tests.gcs_emulator import emulator as gcs_emulator
 from tests.lakes import CONTRACT, DAY, NEXT, STARTED, events, failures
+from tests.runs import run
+from tests.scan import Scan
+from tests.secrets import files, planted
+from transforms import keys
 from transforms.ledger import LedgerRow, Tally
 
 COLUMNS = stored_columns(CONTRACT)
@@ -147,6 +151,7 @@ PASSING = {
     "503 on answers of queries": [Fault("^GET .*/queries/", 503)],
     "answer lost after the job was done": [Fault(UPLOAD, "lost")],
     "answers lost of every job": [Fault(UPLOAD, "lost", times=1), Fault(UPLOAD, 503), Fault(UPLOAD, "lost", times=2)],
+    "answer lost, and the job shows late": [Fault(UPLOAD, "lost"), Fault("^GET .*/jobs/", 404, "notFound", times=2)],
     "time-out after the job was done": [Fault(UPLOAD, "slow", seconds=1.0)],
     "answer of a query lost": [Fault("^POST .*/jobs$", "lost"), Fault("^GET .*/queries/", "lost")],
     "job fails and may pass": [Fault("load ds.events", "fails", "backendError", times=2)],
@@ -338,3 +343,25 @@ def test_tables_that_are_missing_or_behind_are_named(made, census, key_folder, c
     assert main(job(made, census, key_folder, "--partition=2026-03-02")) == 2
     told = capsys.readouterr().err
     assert "ds: failures: is missing; make it: penstock tables --apply" in told and "ds: events: lacks watermark" in told
+
+
+def test_nothing_that_a_run_sends_shows_or_leaves_holds_a_secret(made, tmp_path) -> None:
+    secrets_ = planted()
+    (tmp_path / "in").mkdir()
+    for name, content in files(secrets_).items():
+        (tmp_path / "in" / name).write_bytes(content)
+    keys.make(tmp_path / "keys")
+    made.faults = [Fault(UPLOAD, "lost"), Fault("load ds.failures", "fails", "invalid")]
+    seen = []
+    for name, output in (("fails", "project.ds"), ("whole", "project.ds"), ("no dataset", "project.none")):
+        seen.append(run(tmp_path / name, "batch", "--contract=census", f"--input={tmp_path}/in/rows*", f"--output=bq://{output}", f"--keys={tmp_path}/keys",
+                        "--partition=2026-03-02,2026-03-03,2026-03-04", f"--bigquery_endpoint={made.url}", "--json", "--run=mine"))
+    assert [s.code for s in seen] == [1, 0, 2] and "refused to load ds.failures: invalid" in seen[0].text()
+    outputs = {f"{n} {what}": content for n, s in enumerate(seen) for what, content in s.outputs.items()}
+    assert any("/tmp/penstock-" in f"/{what}" for what in outputs), "staged files were looked into"
+    outputs |= {f"request {n}": body for n, body in enumerate(made.bodies)}
+    found = Scan({p.label: p.secret for p in secrets_}).of(outputs)
+    assert not found, sorted(found)[:5]
+    (row,) = made.ask("select stored, refused from ds.runs where run = 'mine'")
+    assert row["stored"] > 30 and row["refused"] > 30
+    assert list((tmp_path / "whole" / "tmp").iterdir()) == [], "what was staged is gone"

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pipelines.__main__ import main
 from pipelines.sinks.lake import Lake
 from pipelines.sources import gcs
-from pipelines.sources.files import listed, ranges, read
+from pipelines.sources.files import Range, groups, listed, opened, ranges, read
 from pipelines.sources.gcs import Changed, client
 from pipelines.sources.manifest import Entry, check, read_manifest
 from pipelines.sources.ranged import AHEAD, FIRST, KEPT, STEP, RangedFile
@@ -182,6 +182,30 @@ def test_every_format_is_read_as_the_local_file(gate: Gate, rows: list[dict], tm
         there = blocks("gs://raw/formats/*", size)
         assert there == blocks(f"{tmp_path}/*", size) and sum(b[3] for b in there) == 6 * 400
     assert gate.unpinned == 0
+
+
+def test_small_objects_are_read_together_and_large_and_local_ones_alone() -> None:
+    def piece(size: int, generation: int | None = 1) -> Range:
+        return Range("x", "csv", 0, 0, size, size, generation)
+
+    pieces = [piece(5), piece(5), piece(1), piece(7, None), piece(0), piece(20), piece(3)]
+    assert [[p.stop for p in group] for group in groups(pieces, 10)] == [[5, 5], [1], [7], [0, 20], [3]]
+    assert list(groups([])) == []
+
+
+def test_many_small_objects(gate: Gate) -> None:
+    """Each is asked for once, the next ones while one is read."""
+    for i in range(12):
+        gate.behind.put(f"many/{i:02}.ndjson", b'{"n":1}\n' * i)
+    files = listed("gs://raw/many/*", gate.url)
+    (group,) = groups(ranges(files))
+    seen = []
+    for piece, file in opened(group, gate.url):
+        assert piece.size == 0 or file.peek(1)
+        seen.append((len(list(read(piece, file=file))), piece.index))
+        assert file.closed
+    assert seen == [(int(i > 0), i) for i in range(12)]
+    assert sorted(gate.ranges) == [(f"many%2F{i:02}.ndjson", 0, 8 * i - 1) for i in range(1, 12)] and gate.unpinned == 0
 
 
 def batch(capsys, keys: Path, source: str, output: Path, *more: str) -> tuple[int, dict, str]:

@@ -112,7 +112,7 @@ def test_a_second_replay_does_nothing_unless_it_is_asked_to(made, out, capsys) -
 
 
 def test_the_same_file_refused_by_two_runs_is_stored_once(made, out, capsys) -> None:
-    assert main(["batch", "--contract=census", f"--input={made['in']}/*", f"--output={out}", f"--keys={made["keys"]}"]) == 0
+    assert main(["batch", "--contract=census", f"--input={made['in']}/*", f"--output={out}", f"--keys={made['keys']}"]) == 0
     row = replay(capsys, flags(made["next"], made["keys"], out))
     alone = ask(made["old"], "select count(*) as n from failures")[0]["n"]
     assert (row["read"], row["runs"]) == (2 * alone, 2) and row["repeated"] >= row["stored"] > 20

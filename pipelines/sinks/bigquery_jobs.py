@@ -53,7 +53,7 @@ def load(place: Place, what: Load) -> int:
     made = 0
     for attempt in range(_MOST_FOUND):
         job, found = _started(place, what, f"{what.name}-{attempt}")
-        job = _ended(place, job)
+        job = _told(lambda job=job: _ended(place, job), what.table)
         if job.error_result is None:
             return int(job.output_rows or 0)
         told = str(job.error_result.get("reason", "unknown"))
@@ -89,7 +89,11 @@ def _started(place: Place, what: Load, job_id: str) -> tuple[LoadJob, bool]:
 
 
 def _get(place: Place, job_id: str) -> Any:
-    return place.client.get_job(job_id, location=place.location, retry=None, timeout=place.patience.answer)
+    """The job that was refused as being there: it may take a while to show, https://github.com/googleapis/python-bigquery/issues/2134"""
+    try:
+        return place.client.get_job(job_id, location=place.location, retry=None, timeout=place.patience.answer)
+    except exceptions.NotFound:
+        raise exceptions.ServiceUnavailable("not there yet") from None  # type: ignore[no-untyped-call]
 
 
 def _told(call: Callable[[], Any], table: str) -> Any:

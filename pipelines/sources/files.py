@@ -31,7 +31,7 @@ from transforms.fates import READ, REFUSED
 from transforms.formats.block import Block
 from transforms.ledger import Tally, count
 
-__all__ = ["Broken", "InputFile", "Range", "ReadFiles", "listed", "ranges", "read"]
+__all__ = ["Broken", "InputFile", "Range", "ReadFiles", "groups", "listed", "opened", "ranges", "read"]
 
 BLOCK = 8 << 20  # bytes
 OPEN = 4  # files opened beyond the one that is read
@@ -60,8 +60,8 @@ def read(piece: Range, block_bytes: int = BLOCK, endpoint: str = "", file: io.Bu
     """The rows of a range, in the file's order, in bounded memory. Raises OSError where the file cannot be reached, or where it
     is an object that was replaced since it was listed: its rows are not taken for those of the one before.
 
-    endpoint: of GCS, where it is not the usual one; file: the piece's, where it is open already. A row of over 10,000,000 bytes is handed on as its first 10,000,001: enough
-    to refuse it, no contract allows it.
+    endpoint: of GCS, where it is not the usual one; file: the piece's, where it is open already. A row of over 10,000,000 bytes
+    is handed on as its first 10,000,001: enough to refuse it, no contract allows it.
     """
     with file or _open(piece, endpoint) as file:
         try:
