@@ -2,10 +2,11 @@
 
     python -m benchmarks.growth [--commits=5000] [--rows=200]
 
-Runs are committed as the stream commits them, with events, every tenth with failures, a window now and then; a second process
-reads all the while, a new reader each ten queries. Prints medians over a tenth of the commits, and ratios to those at the
-tenth; nothing should be over 1.5. Time is made to run fast for the upkeep: it lets snapshots and files go after seconds, so
-that as many are let go as in hours of a stream.
+Runs are committed as the stream commits them, every tenth with failures, a hundred to a day. One lake gets a tenth of the
+commits, the other all; a second process reads the larger one all the while. Then both are committed to, opened and asked in
+turn, so that whatever else the machine does falls on both alike. Prints medians and their ratios; nothing should be over
+1.5. Upkeep is the CPU time of the writer, a mean over a tenth of the commits: the first and the last. Time runs fast for
+it: snapshots and files go after a minute, so that as many go as in hours of a stream.
 """
 
 import argparse
@@ -35,6 +36,7 @@ QUERIES = {"count": "SELECT count(*) FROM events", "by run": "SELECT run, count(
            "ledger": "SELECT count(*), sum(stored), max(watermark) FROM runs"}
 GRACE, KEPT = 20.0, 60.0  # seconds; 600 and 3,600 in a stream
 PER_DAY = 100  # runs
+ROUNDS = 50
 
 
 def main() -> int:
@@ -52,40 +54,48 @@ def main() -> int:
 
 def _table(folder: Path, commits: int, rows: int) -> int:
     processes = multiprocessing.get_context("spawn")
-    heard, told = processes.Pipe(duplex=False)
     stop, halt = processes.Pipe(duplex=False)
-    writer: dict[str, list[float]] = defaultdict(list)
-    with StreamLake(str(folder), CONTRACT, "g", "the benchmark") as lake:
-        lake.tidy.grace, lake.tidy.kept = GRACE, KEPT
-        _commit(lake, 1, rows, writer)
-        reader = processes.Process(target=_read, args=(folder, told, stop))
-        reader.start()
-        told.close()
-        for number in range(2, commits + 1):
-            _commit(lake, number, rows, writer)
-            begun = time.perf_counter()
-            lake.keep_up()
-            writer["upkeep (mean)"].append(time.perf_counter() - begun)
-            if number % (commits // 10) == 0:
-                print(f"{number:,} commits, {_files(folder):,} files, {_snapshots(lake):,} snapshots, catalog {_megabytes(folder):.1f} MB", flush=True)
-    halt.send("stop")
-    timed: list[tuple[int, str, float]] = heard.recv()
-    reader.join()
     tenth = commits // 10
+    with _lake(folder / "small") as small, _lake(folder / "large") as large:
+        for number in range(1, tenth + 1):
+            _commit(small, number, rows)
+            small.keep_up()
+        _commit(large, 1, rows)
+        reader = processes.Process(target=_read, args=(large.folder, stop))
+        reader.start()
+        upkeep = []
+        for number in range(2, commits + 1):
+            _commit(large, number, rows)
+            begun = time.process_time()
+            large.keep_up()
+            upkeep.append(time.process_time() - begun)
+            if number % tenth == 0:
+                print(f"{number:,} commits, {_files(large.folder):,} files, {_snapshots(large):,} snapshots, catalog {_megabytes(large.folder):.1f} MB", flush=True)
+        took: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
+        took["upkeep, CPU"] = [statistics.mean(upkeep[:tenth])], [statistics.mean(upkeep[-tenth:])]
+        for number in range(1, ROUNDS + 1):
+            for of, (lake, last) in enumerate(((small, tenth), (large, commits))):
+                for name, seconds in (*_commit(lake, last + number, rows).items(), *_asked(lake.folder).items()):
+                    took[name][of].append(seconds)
+        halt.send("stop")
+        reader.join()
+    print(f"\n{'':16}{f'{tenth:,}':>12}{f'{commits:,}':>12}{'ratio':>8}   ms")
     slow = False
-    print(f"\n{'':16}{f'to {tenth:,}':>12}{f'{commits - tenth:,} on':>12}{'ratio':>8}   ms")
-    read: dict[str, tuple[list[float], list[float]]] = defaultdict(lambda: ([], []))
-    for at, name, seconds in timed:
-        if at <= tenth or at > commits - tenth:
-            read[name][at > tenth].append(seconds)
-    for name, (first, last) in {**{name: (took[:tenth], took[-tenth:]) for name, took in writer.items()}, **read}.items():
-        a, b = ((statistics.mean if "mean" in name else statistics.median)(took) * 1000 for took in (first, last))
+    for name, (first, last) in took.items():
+        a, b = statistics.median(first) * 1000, statistics.median(last) * 1000
         slow |= b > 1.5 * a
         print(f"{name:16}{a:12.1f}{b:12.1f}{b / a:8.2f}{'   over 1.5' if b > 1.5 * a else ''}")
     return int(slow)
 
 
-def _commit(lake: StreamLake, number: int, rows: int, took: dict[str, list[float]]) -> None:
+def _lake(folder: Path) -> StreamLake:
+    lake = StreamLake(str(folder), CONTRACT, "g", "the benchmark")
+    lake.tidy.grace, lake.tidy.kept = GRACE, KEPT
+    return lake
+
+
+def _commit(lake: StreamLake, number: int, rows: int) -> dict[str, float]:
+    """Seconds of a run's files and of its commit."""
     run = f"{lake.name}-{number:08d}"
     batch = events(range(number * rows, (number + 1) * rows), DAY + timedelta(days=number // PER_DAY))
     batch = with_column(batch, "run", pa.array([run] * rows))
@@ -94,29 +104,29 @@ def _commit(lake: StreamLake, number: int, rows: int, took: dict[str, list[float
     sealed = 2 if number % 10 == 0 else 0
     if sealed:
         written.append(place(str(lake.folder), run, FAILURES_TABLE, "", [failures(run, sealed)]))
-    took["write files"].append(time.perf_counter() - begun)
-    begun = time.perf_counter()
+    ready = time.perf_counter()
     row = lake.commit(Finished(run, number, datetime.now(timezone.utc), written, [Tally("read", "", rows + sealed)], number * 1_000_000, number * 1_000_000))
-    took["commit"].append(time.perf_counter() - begun)
     assert row.balanced
+    return {"write files": ready - begun, "commit": time.perf_counter() - ready}
 
 
-def _read(folder: Path, told: Connection, stop: Connection) -> None:
-    """Opens and asks until it is stopped; tells (runs there, what, seconds) of each."""
-    timed: list[tuple[int, str, float]] = []
-    while not stop.poll():
+def _asked(folder: Path) -> dict[str, float]:
+    """Seconds of a new reader, and of its queries."""
+    begun = time.perf_counter()
+    reader = Lake.reader(str(folder))
+    took = {"open": time.perf_counter() - begun}
+    for name, sql in QUERIES.items():
         begun = time.perf_counter()
-        reader = Lake.reader(str(folder))
-        runs = int(reader.query("SELECT count(*) AS n FROM runs")["n"][0].as_py())
-        timed.append((runs, "open", time.perf_counter() - begun))
-        for _ in range(2):
-            for name, sql in QUERIES.items():
-                begun = time.perf_counter()
-                reader.query(sql)
-                timed.append((runs, f"query {name}", time.perf_counter() - begun))
-            time.sleep(0.1)
-        reader.close()
-    told.send(timed)
+        reader.query(sql)
+        took[f"query {name}"] = time.perf_counter() - begun
+    reader.close()
+    return took
+
+
+def _read(folder: Path, stop: Connection) -> None:
+    """Opens and asks until it is stopped."""
+    while not stop.poll(0.3):
+        _asked(folder)
 
 
 def _files(folder: Path) -> int:

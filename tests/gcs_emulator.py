@@ -112,28 +112,40 @@ class Gate:
         self._server.shutdown()
         self._server.server_close()
 
-    def verdict(self, path: str, asked: str) -> int:
+    def answer(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        """(status, headers, content). One read at a time, so that nothing changes between the condition and the bytes."""
+        if not path.startswith("/download/"):
+            return self._behind(path, headers)
+        with self._lock:
+            status = self._verdict(path, headers.get("range", ""))
+            return (status, {}, b"{}") if status else self._behind(path, headers)
+
+    def _verdict(self, path: str, asked: str) -> int:
         """The status that GCS would answer this read with; 0: it goes through."""
         parts = urlsplit(path)
-        with self._lock:
-            self.before(len(self.ranges))
-            first, _, last = asked.removeprefix("bytes=").partition("-")
-            self.ranges.append((parts.path.rpartition("/o/")[2], int(first or 0), int(last or -1)))
-            if self.failures:
-                self.failures -= 1
-                return 503
-            wanted = parse_qs(parts.query).get("ifGenerationMatch")
-            if not wanted:
-                self.unpinned += 1
-                return 0
-            connection = http.client.HTTPConnection(urlsplit(self.behind.url).netloc, timeout=60)
-            connection.request("GET", parts.path.removeprefix("/download"))
+        self.before(len(self.ranges))
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        self.ranges.append((parts.path.rpartition("/o/")[2], int(first or 0), int(last or -1)))
+        if self.failures:
+            self.failures -= 1
+            return 503
+        wanted = parse_qs(parts.query).get("ifGenerationMatch")
+        if not wanted:
+            self.unpinned += 1
+            return 0
+        status, _, content = self._behind(parts.path.removeprefix("/download"), {})
+        if status != 200:
+            return status
+        return 0 if json.loads(content)["generation"] == wanted[0] else 412
+
+    def _behind(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection(urlsplit(self.behind.url).netloc, timeout=60)
+        try:
+            connection.request("GET", path, headers={k: v for k, v in headers.items() if k != "connection"})
             answer = connection.getresponse()
-            content = answer.read()
+            return answer.status, {k: v for k, v in answer.getheaders() if k in ("Content-type", "Content-Range")}, answer.read()
+        finally:
             connection.close()
-            if answer.status != 200:
-                return answer.status
-            return 0 if json.loads(content)["generation"] == wanted[0] else 412
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         gate = self
@@ -142,18 +154,7 @@ class Gate:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                if self.path.startswith("/download/"):
-                    status = gate.verdict(self.path, self.headers.get("Range", ""))
-                    if status:
-                        return self._answer(status, {}, b"{}")
-                connection = http.client.HTTPConnection(urlsplit(gate.behind.url).netloc, timeout=60)
-                connection.request("GET", self.path, headers={k: v for k, v in self.headers.items() if k.lower() != "connection"})
-                answer = connection.getresponse()
-                content = answer.read()
-                connection.close()
-                self._answer(answer.status, {k: v for k, v in answer.getheaders() if k in ("Content-type", "Content-Range")}, content)
-
-            def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+                status, headers, content = gate.answer(self.path, {k.lower(): v for k, v in self.headers.items()})
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

@@ -250,7 +250,7 @@ def test_an_object_that_changes_while_it_is_read_is_noticed(gate: Gate, change: 
     gate.before = meddle
     found: list[Block] = []
     with pytest.raises(Changed, match="gs://raw/long.ndjson was replaced or deleted while it was read"):
-        for part in read(piece, 1 << 20, gate.url):
+        for part in read(piece, 100_000, gate.url):
             assert isinstance(part, Block)
             found.append(part)
     data = b"".join(b.data for b in found)
@@ -261,7 +261,7 @@ def test_the_run_fails_and_stores_nothing(gate: Gate, rows: list[dict], tmp_path
     content = in_every_format(rows[:50])["a.ndjson"]
     for name in ("first", "second"):
         gate.behind.put(f"changing/{name}.ndjson", content)
-    gate.before = lambda reads: _replaced(gate, "changing/second.ndjson", content) if reads == 1 else None
+    gate.before = lambda reads: _replaced(gate, "changing/second.ndjson", content) if reads == 0 else None
     code, _, err = batch(capsys, key_folder, "gs://raw/changing/*", tmp_path / "OUT", f"--storage_endpoint={gate.url}")
     assert code == 1 and err == ("penstock batch failed; the tables are as they were: gs://raw/changing/second.ndjson was replaced or deleted while it was read\n")
     assert Lake.reader(str(tmp_path / "OUT")).query("select 1 from events union all select 1 from runs").num_rows == 0
@@ -356,7 +356,7 @@ def test_no_row_is_shown_when_reading_fails(gate: Gate, rows: list[dict], tmp_pa
     whole = run(tmp_path / "whole", "batch", *arguments, f"--output={tmp_path}/whole/out")
     assert whole.code == 0 and "truncated 2" in whole.text()
     reads = len(gate.ranges)
-    gate.before = lambda now: _replaced(gate, "leak/b.ndjson.gz", b"") if now == reads + 1 else None
+    gate.before = lambda now: _replaced(gate, "leak/b.ndjson.gz", b"") if now == reads else None
     failed = run(tmp_path / "failed", "batch", *arguments, f"--output={tmp_path}/failed/out")
     assert failed.code == 1 and "was replaced or deleted" in failed.text()
     assert not Scan({"it": secret}).of(whole.outputs) | Scan({"it": secret}).of(failed.outputs)

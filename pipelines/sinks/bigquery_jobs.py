@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -53,7 +54,7 @@ def load(place: Place, what: Load) -> int:
     made = 0
     for attempt in range(_MOST_FOUND):
         job, found = _started(place, what, f"{what.name}-{attempt}")
-        job = _told(lambda job=job: _ended(place, job), what.table)
+        job = _told(partial(_ended, place, job), what.table)
         if job.error_result is None:
             return int(job.output_rows or 0)
         told = str(job.error_result.get("reason", "unknown"))
