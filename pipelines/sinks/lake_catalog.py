@@ -67,7 +67,7 @@ def write_connection(folder: Path) -> "duckdb.DuckDBPyConnection":
         "enable_external_file_cache": False,  # a stream reads each file that it wrote once: the cache grew 10 MB a minute
         **_spill()})
     load_extensions(connection)
-    connection.execute("SET TimeZone = 'UTC'")  # DuckLake writes times as text
+    connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")  # DuckLake writes times as text
     _attach(connection, folder, f", DATA_INLINING_ROW_LIMIT 0, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT {_BUSY_MS}")
     return connection
 
@@ -81,7 +81,7 @@ class Reader:
             raise Misconfigured([_fault(folder, "holds no tables", "give the --output of a run")])
         self.connection = duckdb.connect(":memory:", config=_spill())
         load_extensions(self.connection)
-        self.connection.execute("SET TimeZone = 'UTC'")
+        self.connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         _attach(self.connection, folder, f", READ_ONLY, META_BUSY_TIMEOUT {_BUSY_MS}")
         self.connection.execute("USE lake")
         self.connection.execute(f"SET allowed_directories = [{quoted(str(folder.resolve()))}]")
