@@ -63,6 +63,7 @@ def _table(folder: Path, commits: int, rows: int) -> int:
             _commit(small, number, rows)
             small.keep_up()
         _commit(large, 1, rows)
+        large.keep_up()  # counts: both are merged after the same commits
         reader = processes.Process(target=_read, args=([small.folder, large.folder], stop))
         reader.start()
         upkeep = []
