@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pipelines import options
 from pipelines.flags import parse, usage
+from pipelines.tools import options as tools
 from schemas.errors import Misconfigured
 
 DONE, FAILED, CANNOT_RUN = 0, 1, 2
@@ -31,16 +32,16 @@ COMMANDS = {
     "stream": Command(options.StreamOptions, "pipelines.stream", "Pub/Sub to tables, for as long as it runs: nothing lost, nothing stored twice.", True),
     "replay": Command(options.ReplayOptions, "pipelines.replay", "Tries failures again, opened with the private key: stores what is accepted now.", True),
     "windows": Command(options.WindowsOptions, "pipelines.windows", "Rebuilds the windows table from the stored events, as if no more were to come."),
-    "tables": Command(options.TablesOptions, "pipelines.tools.tables", "Shows BigQuery's tables beside a contract's; makes what is missing."),
-    "manifest": Command(options.ManifestOptions, "pipelines.tools.manifest", "Writes what files are: generation, size, checksum, rows; for batch --manifest."),
-    "generate": Command(options.GenerateOptions, "pipelines.tools.generate", "Writes events of a shipped contract, and the books that must come out."),
-    "publish": Command(options.PublishOptions, "pipelines.tools.publish", "Publishes events of a shipped contract to Pub/Sub: late, out of order, repeated."),
-    "query": Command(options.QueryOptions, "pipelines.tools.query", "Asks the tables in SQL."),
-    "describe": Command(options.DescribeOptions, "pipelines.tools.describe", "Prints a contract's data dictionary or its table schemas."),
-    "inspect": Command(options.InspectOptions, "pipelines.tools.inspect", "Shows what the detectors find in free text, before anything is launched."),
+    "tables": Command(tools.TablesOptions, "pipelines.tools.tables", "Shows BigQuery's tables beside a contract's; makes what is missing."),
+    "manifest": Command(tools.ManifestOptions, "pipelines.tools.manifest", "Writes what files are: generation, size, checksum, rows; for batch --manifest."),
+    "generate": Command(tools.GenerateOptions, "pipelines.tools.generate", "Writes events of a shipped contract, and the books that must come out."),
+    "publish": Command(tools.PublishOptions, "pipelines.tools.publish", "Publishes events of a shipped contract to Pub/Sub: late, out of order, repeated."),
+    "query": Command(tools.QueryOptions, "pipelines.tools.query", "Asks the tables in SQL."),
+    "describe": Command(tools.DescribeOptions, "pipelines.tools.describe", "Prints a contract's data dictionary or its table schemas."),
+    "inspect": Command(tools.InspectOptions, "pipelines.tools.inspect", "Shows what the detectors find in free text, before anything is launched."),
     "reidentify": Command(options.ReidentifyOptions, "pipelines.reidentify", "Turns tokens back into values for named columns of a query, audited.", True),
-    "keys": Command(options.KeysOptions, "pipelines.tools.keys", "Makes a key folder: a master key, and the key pair for failures."),
-    "open": Command(options.OpenOptions, "pipelines.tools.open", "Prints sealed failures in clear, with the private key."),
+    "keys": Command(tools.KeysOptions, "pipelines.tools.keys", "Makes a key folder: a master key, and the key pair for failures."),
+    "open": Command(tools.OpenOptions, "pipelines.tools.open", "Prints sealed failures in clear, with the private key."),
 }
 
 

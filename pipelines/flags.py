@@ -14,6 +14,7 @@ from schemas.errors import Fault, Misconfigured
 
 T = TypeVar("T")
 Days = tuple[date, ...]
+GROUPS = ("Job", "Keys", "DLP", "BigQuery", "Cloud Storage", "Pub/Sub", "Output", "Beam")  # in the order of help and tables
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -43,8 +44,9 @@ def required(help: str, **declared: Any) -> Any:
 
 
 def declared(cls: type[Any]) -> list[tuple[str, Any, Any, Declared]]:
-    """(flag, type, default, declaration) of every option of a job, in order; a field for_ is the flag --for, one without a declaration is none."""
-    return [(f.name.rstrip("_"), f.type, f.default, f.metadata["declared"]) for f in dataclasses.fields(cls) if "declared" in f.metadata]
+    """(flag, type, default, declaration) of every option of a job, by group; a field for_ is the flag --for, one without a declaration is none."""
+    found = [(f.name.rstrip("_"), f.type, f.default, f.metadata["declared"]) for f in dataclasses.fields(cls) if "declared" in f.metadata]
+    return sorted(found, key=lambda one: (GROUPS.index(one[3].group), not one[3].required))
 
 
 def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[str]]:

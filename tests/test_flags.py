@@ -5,7 +5,8 @@ from datetime import date, timedelta
 import pytest
 
 from pipelines.flags import parse, table, usage
-from pipelines.options import BatchOptions, GenerateOptions, PublishOptions, QueryOptions, StreamOptions
+from pipelines.options import BatchOptions, StreamOptions
+from pipelines.tools.options import GenerateOptions, PublishOptions, QueryOptions
 from schemas.errors import Misconfigured
 
 GOOD = ["--contract=census", "--input=a/*.ndjson", "--output=out"]

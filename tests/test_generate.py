@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from pipelines.options import GenerateOptions
 from pipelines.tools import census_lines, generate
 from pipelines.tools.damage import DAMAGES, broken, oversized
+from pipelines.tools.options import GenerateOptions
 from pipelines.tools.people import card, person
 from schemas.contract import load, shipped
 from schemas.errors import Misconfigured, Reason

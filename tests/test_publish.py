@@ -15,8 +15,8 @@ import pytest
 from pipelines import progress
 from pipelines.__main__ import main
 from pipelines.flags import parse
-from pipelines.options import PublishOptions
 from pipelines.tools import publish
+from pipelines.tools.options import PublishOptions
 from pipelines.tools.sequence import EPOCH, stream_of
 from schemas.contract import load, shipped
 from schemas.errors import Misconfigured

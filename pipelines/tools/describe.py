@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from pipelines.options import DescribeOptions
+from pipelines.tools.options import DescribeOptions
 from schemas import bigquery, views
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract, load

@@ -14,9 +14,9 @@ from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 
-from pipelines.options import GenerateOptions
 from pipelines.progress import Watch
 from pipelines.tools import census_lines
+from pipelines.tools.options import GenerateOptions
 from pipelines.tools.sequence import Mix, day, sequence, stream_of, unknown
 from pipelines.tools.truth import STORED, Event, Truth, truth
 from schemas import contract as contracts

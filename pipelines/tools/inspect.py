@@ -11,9 +11,9 @@ from typing import Literal, TextIO
 import pyarrow as pa
 from google.cloud.dlp_v2.types import InspectConfig
 
-from pipelines.options import InspectOptions
 from pipelines.sources.files import Broken, read
 from pipelines.sources.listing import listed, ranges
+from pipelines.tools.options import InspectOptions
 from schemas.contract import load
 from schemas.errors import Fault, Misconfigured
 from schemas.templates import inspect_template

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipelines.options import KeysOptions
+from pipelines.tools.options import KeysOptions
 from transforms.keys import MASTER, PRIVATE, PUBLIC, make, name_of
 
 

@@ -5,12 +5,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pipelines.options import ManifestOptions
 from pipelines.sources.broken import Broken
 from pipelines.sources.files import read
 from pipelines.sources.gcs import Changed
 from pipelines.sources.listing import InputFile, listed, ranges
 from pipelines.sources.manifest import Entry, crc32c_of
+from pipelines.tools.options import ManifestOptions
 from schemas.errors import Fault, Misconfigured
 
 

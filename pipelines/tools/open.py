@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
-from pipelines.options import OpenOptions
 from pipelines.sinks.lake import Lake
+from pipelines.tools.options import OpenOptions
 from schemas.errors import Fault, Misconfigured, Reason
 from transforms.seal import NotOurs, private_key, unseal
 

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from pipelines.options import PublishOptions
 from pipelines.progress import Watch
 from pipelines.sources.pubsub_channel import await_ready, publisher, subscriber
 from pipelines.stopping import stopping
+from pipelines.tools.options import PublishOptions
 from pipelines.tools.sequence import MICROSECOND, Line, Mix, Stream, day, live, sequence, stream_of, unknown, written
 from pipelines.tools.topic import Topic, requests
 from pipelines.tools.truth import STORED, Truth, truth

@@ -8,12 +8,12 @@ from typing import Any, TextIO
 
 import duckdb
 
-from pipelines.options import QueryOptions
 from pipelines.sinks import bigquery_ask
 from pipelines.sinks.bigquery import dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_tables import location
 from pipelines.sinks.lake_catalog import Reader
+from pipelines.tools.options import QueryOptions
 from schemas.errors import Fault, Misconfigured, Transient
 
 _SELECTS = ("SELECT", "EXPLAIN")  # to DuckDB, DESCRIBE, SHOW, SUMMARIZE, FROM and WITH are SELECTs too

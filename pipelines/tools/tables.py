@@ -1,9 +1,9 @@
 """penstock tables: BigQuery's tables beside a contract's. Shows what it would do; --apply does it."""
 
-from pipelines.options import TablesOptions
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_tables import PLACEHOLDER, Comparison, apply, compare, ddl, faults, location, wanted_tables
+from pipelines.tools.options import TablesOptions
 from schemas import bigquery
 from schemas.contract import load
 from schemas.errors import Fault, Misconfigured, Transient

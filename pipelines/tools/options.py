@@ -1,0 +1,118 @@
+"""The options of the tools that stand beside the jobs, declared once, like those of the jobs."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from pipelines.flags import option, required
+from pipelines.options import BIGQUERY, CONTRACT, PUBSUB, STORAGE, OfContract
+
+SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
+
+
+@dataclass(frozen=True)
+class TablesOptions(OfContract):
+    """penstock tables"""
+
+    output: str = required("Dataset that holds the tables, or is to; it must exist.", metavar="bq://PROJECT.DATASET")
+    apply: bool = option(False, "Make what is missing, add new nullable columns, update descriptions and policy tags; nothing else is ever changed.")
+    policy_tag: str = option("", "Policy tag of the columns that tell something about a person; without it they are made without one.",
+                             metavar="projects/P/locations/L/taxonomies/T/policyTags/N",
+                             pattern="projects/[^/]+/locations/[^/]+/taxonomies/[^/]+/policyTags/[^/]+")
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL")
+
+
+@dataclass(frozen=True)
+class ManifestOptions:
+    """penstock manifest"""
+
+    input: str = required("Files to read and count, as for batch.", metavar="GLOB")
+    output: str = required("File to write: one JSON object a file.", metavar="FILE")
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
+
+
+@dataclass(frozen=True)
+class GenerateOptions:
+    """penstock generate"""
+
+    contract: str = required(SHIPPED, positional=True, metavar="CONTRACT")
+    output: str = required("Folder for the files and truth.json.", metavar="DIR")
+    rows: int = option(20000, "Lines to write, faults included.", metavar="N", minimum=1)
+    seed: int = option(7, "Same seed, same bytes.", metavar="N", minimum=0)
+
+
+@dataclass(frozen=True)
+class PublishOptions:
+    """penstock publish"""
+
+    contract: str = required(SHIPPED, positional=True, metavar="CONTRACT")
+    topic: str = required("Pub/Sub topic to publish to: projects/P/topics/T.", metavar="TOPIC", pattern="projects/[^/]+/topics/[^/]+")
+    rows: int = option(20000, "Events to publish; repeats, conflicts and broken messages come on top.", metavar="N", minimum=1)
+    rate: int = option(0, "Messages a second; 0: as fast as it goes.", metavar="N", minimum=0)
+    seed: int = option(7, "Same seed, same messages in the same order.", metavar="N", minimum=0)
+    repeats: float = option(0.0, "Share of the events that are published again a little later, as a new message.", metavar="SHARE", maximum=1.0)
+    conflicts: float = option(0.0, "Share of the events that other content under the same id follows: it must be refused.", metavar="SHARE", maximum=1.0)
+    malformed: float = option(0.0, "Share of the events that a broken copy follows: malformed, of wrong type, with a missing or an unknown field.",
+                              metavar="SHARE", maximum=1.0)
+    disorder: timedelta = option(timedelta(0), "No event comes after one whose time is more than this later.", metavar="SPAN")
+    late: float = option(0.0, "Share of the events that are held back until their windows are closed.", metavar="SHARE", maximum=1.0)
+    now: bool = option(False, "Event times as if the events happened as they are published: takes a --rate.")
+    truth: str = option("truth.json", "File for the books that must come out.", metavar="FILE", group="Output")
+    json: bool = option(False, "Print the books as JSON, as the last line.", group="Output")
+    create: bool = option(False, "Make the topic, and the subscription, where they are missing.", group="Pub/Sub")
+    subscription: str = option("", "With --create: a subscription to the topic, projects/P/subscriptions/S.", metavar="SUBSCRIPTION",
+                               pattern="projects/[^/]+/subscriptions/[^/]+", group="Pub/Sub")
+    pubsub_endpoint: str = option("", PUBSUB,
+                                  metavar="HOST:PORT", group="Pub/Sub")
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """penstock query"""
+
+    output: str = required("The tables: the --output of a job.", positional=True, metavar="OUT")
+    sql: str = required("A SELECT over events, failures and runs.", positional=True, metavar="SQL")
+    format: str = option("table", "How the answer is printed.", choices=("table", "csv", "json"))
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery")
+    maximum_bytes_billed: int = option(1 << 30, "A query that would read more is refused, unbilled.", metavar="BYTES", minimum=1, group="BigQuery")
+
+
+@dataclass(frozen=True)
+class DescribeOptions:
+    """penstock describe"""
+
+    contract: str = required(CONTRACT, metavar="NAME|DIR")
+    format: str = option("markdown", "The data dictionary as text or JSON, BigQuery's table schemas, or its views as SQL.",
+                         choices=("markdown", "json", "bigquery", "views"))
+    output: str = option("bq://PROJECT.DATASET", "Dataset that the views are made in, over the tables there; a lake has them already.",
+                         metavar="bq://PROJECT.DATASET", pattern=r"bq://[A-Za-z0-9:.-]+\.[A-Za-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class KeysOptions:
+    """penstock keys"""
+
+    folder: str = required("Folder to make.", positional=True, metavar="DIR")
+
+
+@dataclass(frozen=True)
+class OpenOptions:
+    """penstock open"""
+
+    output: str = required("The tables: the --output of a job.", positional=True, metavar="OUT")
+    private_key: str = required("Private key that opens the failures (failures.private.pem of the key folder).", metavar="FILE")
+    reason: str = option("", "Only failures with this reason.", metavar="REASON")
+    run: str = option("", "Only failures of this run.", metavar="RUN")
+
+
+@dataclass(frozen=True)
+class InspectOptions:
+    """penstock inspect"""
+
+    contract: str = option("", CONTRACT + " Its inspect.json says what to look for.", metavar="NAME|DIR")
+    inspect_template: str = option("", "A DLP InspectTemplate as JSON, in place of a contract's.", metavar="FILE")
+    input: str = option("", "Files to look into, as for batch.", metavar="GLOB")
+    field: str = option("", "The field that holds the text.", metavar="FIELD")
+    format: str = option("table", "A table with sums, or one JSON object a row.", choices=("table", "json"))
+    quote: bool = option(False, "Show what was found, in clear: for a terminal, not for a log.")
+    tagger: bool = option(True, "Look for names, places, organisations and addresses with the trained tagger too, unless the contract turns it off.")
+    list: bool = option(False, "List the infoTypes known, and stop.")
