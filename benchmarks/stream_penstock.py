@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.stream_job import Clock, arguments
 from pipelines import stream
 from pipelines.options import StreamOptions
+from pipelines.repeated_runs import Stream
 from transforms.fates import PROGRESS, READ
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     given = arguments()
     clock, committed, told = Clock(), list[float](), io.StringIO()
 
-    def job(*parts: Any) -> stream.Stream:
+    def job(*parts: Any) -> Stream:
         def at(step: str) -> None:
             if step == "settled":
                 committed.append(time.time())
@@ -27,7 +28,7 @@ def main() -> None:
                 if PROGRESS.rows()[READ] >= given.messages:
                     made.stop.set()
 
-        made = stream.Stream(*parts, at=at)
+        made = Stream(*parts, at=at)
         print("ready", file=sys.stderr, flush=True)
         clock.start()
         return made

@@ -41,6 +41,7 @@ COMMANDS = {
     "inspect": Command(tools.InspectOptions, "pipelines.tools.inspect", "Shows what the detectors find in free text, before anything is launched."),
     "reidentify": Command(options.ReidentifyOptions, "pipelines.reidentify", "Turns tokens back into values for named columns of a query, audited.", True),
     "keys": Command(tools.KeysOptions, "pipelines.tools.keys", "Makes a key folder: a master key, and the key pair for failures."),
+    "plan": Command(tools.PlanOptions, "pipelines.tools.plan", "Workers, quotas and price of a stream at a rate: needed, given, what to raise first."),
     "open": Command(tools.OpenOptions, "pipelines.tools.open", "Prints sealed failures in clear, with the private key."),
 }
 

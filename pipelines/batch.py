@@ -19,13 +19,12 @@ from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import InputFile, listed
 from pipelines.sources.manifest import check, read_manifest
 from pipelines.sources.verdict import VERDICT
-from pipelines.starting import Faults, beam_options, engine_of, lineage_of
+from pipelines.starting import Faults, beam_options, lineage_of, means_of
 from pipelines.trace import frames
 from schemas.contract import Contract, load
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate
 from transforms.ledger import LedgerRow
-from transforms.onnx import OnnxHandler
 from transforms.park import Park
 
 SHARD_BYTES = 1 << 30  # of input a shard: about two million rows' digests
@@ -42,27 +41,22 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
     files = faults.of(lambda: listed(options.input, options.storage_endpoint))
     expected = faults.of(lambda: _expected(options, files)) if files else None
-    keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
-    engine = engine_of(options, contract, keys) if contract and keys else None
-    if engine:
-        faults.found += engine.faults()
-    if contract and contract.model:
-        model = contract.model
-        faults.of(lambda: OnnxHandler(model).load_model())
     target = faults.of(lambda: _target(options, contract)) if contract else None
+    means = means_of(options, contract, faults, lambda: open_keys(options.keys, make=not faults.found))
     faults.stop()
-    assert contract and files and keys and given and engine
+    assert contract and files and given and means
+    keys, engine, handler = means
     started = datetime.now(timezone.utc)
     run_id = options.run or f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     done = (target.done(run_id) if target else Lake.done(options.output, run_id)) if options.run else None
     if done:
         return _tell(options, done)
-    with target.run(run_id) if target else Lake.writer(options.output, contract, run_id, options.partition) as lake:
+    with target.run(run_id) if target else Lake.writer(options.output, contract, run_id, options.partition, alone=True) as lake:
         parts = graph.Parts(
             contract=contract, read=ReadFiles(files, contract.max_row_bytes, options.storage_endpoint, expected),
             decode=Decode(contract, keys, frozenset(options.partition) or None),
             deduplicate=Deduplicate(contract, Park(lake.parked), lake.stored(options.partition), 1 + sum(f.size for f in files) // SHARD_BYTES),
-            engine=engine, handler=OnnxHandler(contract.model) if contract.model else None, public_pem=keys.public_pem(), run=run_id,
+            engine=engine, handler=handler, public_pem=keys.public_pem(), run=run_id,
             events=lake.write_events(), failures=lake.write_failures(),
             outcome=lake.commit("batch", options.partition, started, lineage_of(options.engine, engine)))
         return _run(options, parts, given, lake)

@@ -10,17 +10,21 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, TypeVar
 
+from pipelines import forms
+from pipelines.forms import Days
 from schemas.errors import Fault, Misconfigured
 
 T = TypeVar("T")
-Days = tuple[date, ...]
 GROUPS = ("Job", "Keys", "DLP", "BigQuery", "Cloud Storage", "Pub/Sub", "Output", "Beam")  # in the order of help and tables
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What an option says of itself: its help, group, the values it takes and how its value is named in help."""
+    """What an option says of itself: its help, group, the values it takes and how its value is named in help.
+
+    pattern: in the syntax that forms.py names. picker: the ParameterType of the templates' metadata, where the type does not tell it.
+    local: it says something on one machine only, and is no parameter of a template.
+    """
 
     help: str
     group: str = "Job"
@@ -31,6 +35,12 @@ class Declared:
     maximum: float | None = None
     positional: bool = False
     required: bool = False
+    picker: str = ""
+    local: bool = False
+
+    def form(self, kind: Any) -> str | None:
+        """The pattern that the text of a value of this type must match; None where any will do."""
+        return forms.form(kind, self.choices, self.pattern, self.minimum)
 
 
 def option(default: Any, help: str, **declared: Any) -> Any:
@@ -69,7 +79,7 @@ def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[st
                 faults.append(Fault("command line", "an argument has no place here", "write every option as --name=value"))
             continue
         name, text = match[1].replace("-", "_"), match[2]
-        if name not in options or options[name][1].positional:
+        if name not in options:
             rest.append(argument)
         elif name in values:
             faults.append(Fault(f"--{name}", "stands twice", "give it once"))
@@ -107,67 +117,50 @@ def _argument(value: Any) -> str:
 def _value(name: str, declared: tuple[Any, Declared], text: str | None, faults: list[Fault]) -> Any:
     kind, spec = declared
     where = f"--{name}"
-    if kind is bool:
-        if text not in (None, "true", "false"):
-            faults.append(Fault(where, "is a switch", f"write --{name}, or --{name}=false"))
-        return text != "false"
+    if kind is bool and text is None:
+        return True
     if text is None:
         faults.append(Fault(where, "has no value", f"write --{name}={spec.metavar}"))
         return None
-    if kind is int:
-        if not re.fullmatch(r"-?\d{1,18}", text) or (spec.minimum is not None and int(text) < spec.minimum):
-            least = "" if spec.minimum is None else f", at least {spec.minimum}"
-            faults.append(Fault(where, "is not a number that it takes", f"give a whole number{least}"))
-            return None
-        return int(text)
-    if kind is float:
-        if not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text) or (spec.maximum is not None and float(text) > spec.maximum):
-            most = "" if spec.maximum is None else f", at most {spec.maximum:g}"
-            faults.append(Fault(where, "is not a number that it takes", f"give a number such as 0.05{most}"))
-            return None
-        return float(text)
-    if kind is timedelta:
-        match = re.fullmatch(r"(\d{1,7}(?:\.\d{1,6})?)(ms|s|m|h|d)", text)
-        if not match:
-            faults.append(Fault(where, "is not a span of time", "give a number and a unit: 200ms, 60s, 5m, 1h or 2d"))
-            return None
-        return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
-    if kind is date:
-        day = _day(text)
-        if day is None:
-            faults.append(Fault(where, "is not a day", "write it as 2026-03-04"))
-        return day
-    if kind == Days:
-        days = [_day(part) for part in text.split(",")]
-        if None in days:
-            faults.append(Fault(where, "is not a list of days", "write days as 2026-03-04, several with commas between"))
-        return tuple(sorted({d for d in days if d}))
-    if spec.choices and text not in spec.choices:
-        faults.append(Fault(where, "is none of its values", f"give one of {', '.join(spec.choices)}"))
-    if spec.pattern and not re.fullmatch(spec.pattern, text):
-        faults.append(Fault(where, "has not the form that it takes", spec.help))
-    return text
-
-
-def _day(text: str) -> date | None:
-    try:
-        return date.fromisoformat(text) if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
-    except ValueError:
+    pattern = spec.form(kind)
+    taken = pattern is None or re.fullmatch(pattern, text)
+    value: Any = forms.value(kind, text) if taken else None
+    if not taken or (spec.maximum is not None and value > spec.maximum):
+        faults.append(Fault(where, *_rule(name, kind, spec)))
         return None
+    return value
+
+
+def _rule(name: str, kind: Any, spec: Declared) -> tuple[str, str]:
+    """What is wrong with a value that has not its form, and what to do."""
+    if kind is int:
+        return "is not a number that it takes", f"give a whole number{'' if spec.minimum is None else f', at least {spec.minimum}'}"
+    if kind is float:
+        return "is not a number that it takes", f"give a number such as 0.05{'' if spec.maximum is None else f', at most {spec.maximum:g}'}"
+    if spec.choices:
+        return "is none of its values", f"give one of {', '.join(spec.choices)}"
+    rules = {
+        bool: ("is a switch", f"write --{name}, or --{name}=false"),
+        timedelta: ("is not a span of time", "give a number and a unit: 200ms, 60s, 5m, 1h or 2d"),
+        date: ("is not a day", "write it as 2026-03-04"),
+        Days: ("is not a list of days", "write days as 2026-03-04, several with commas between")}
+    return rules.get(kind, ("has not the form that it takes", spec.help))
 
 
 def _unknown(rest: list[str], ours: list[str], beam: bool) -> list[Fault]:
-    names = {a[2:].split("=")[0]: a for a in rest}
+    names = dict.fromkeys(a[2:].split("=")[0] for a in rest)
     known: set[str] = set()
+    strange = {name.replace("-", "_") for name in names}
     if beam and names:
         from apache_beam.options.pipeline_options import PipelineOptions
 
-        # Beam only warns of a misspelt option, so it is asked which ones it knows.
+        # Beam only warns of a misspelt option, so it is asked which ones it knows. A flag may set an option of another name (--no_use_public_ips).
         given = PipelineOptions(list(rest))
         known = set(given.get_all_options())
+        strange = {name.replace("-", "_") for name in given.get_all_options(retain_unknown_options=True).keys() - known}
     faults = []
     for name in names:
-        if name.replace("-", "_") not in known:
+        if name.replace("-", "_") in strange:
             near = difflib.get_close_matches(name, [*ours, *known], 1)
             faults.append(Fault(f"--{name}", "is not an option of this command", f"did you mean --{near[0]}" if near else "see --help"))
     return faults
@@ -182,7 +175,7 @@ def usage(command: str, summary: str, cls: type[Any]) -> str:
         lines.append(f"{group}:")
         for name, kind, default, spec in rows:
             if spec.group == group:
-                lines += [f"  {_form(name, kind, spec)}", f"      {spec.help}{_ending(kind, default, spec)}"]
+                lines += [f"  {_form(name, kind, spec)}", f"      {_told(spec)}{_ending(kind, default, spec)}"]
     return "\n".join(lines)
 
 
@@ -191,14 +184,18 @@ def table(cls: type[Any]) -> str:
     rows = ["| option | what it says | default |", "|---|---|---|"]
     for name, kind, default, spec in declared(cls):
         shown = "required" if spec.required else f"`{_shown(default)}`" if _shown(default) else ""
-        rows.append(f"| `{_form(name, kind, spec)}` | {spec.help} | {shown} |")
+        rows.append(f"| `{_form(name, kind, spec)}` | {_told(spec)} | {shown} |")
     return "\n".join(rows)
+
+
+def _told(spec: Declared) -> str:
+    return f"{spec.help} On one machine only." if spec.local else spec.help
 
 
 def _form(name: str, kind: Any, spec: Declared) -> str:
     if spec.positional:
         return spec.metavar
-    return f"--{name}" if kind is bool else f"--{name}={'|'.join(spec.choices) if spec.choices else spec.metavar}"
+    return f"--{name}" if kind is bool else f"--{name}={'|'.join(spec.choices) if spec.choices and spec.metavar == 'TEXT' else spec.metavar}"
 
 
 def _ending(kind: Any, default: Any, spec: Declared) -> str:

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from pipelines.flags import Days, option, required
+from pipelines.forms import MOMENT, RESOURCE
+from schemas.errors import Reason, Stage
 
 MADE_WITH = "Key folder that the tables were made with; else PENSTOCK_KEYS, else .penstock/keys."
-KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use."
+KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use; or a secret."
 CONTRACT = "Name of a shipped contract, or a folder that holds one."
 BIGQUERY = "URL of BigQuery, else BIGQUERY_EMULATOR_HOST, else Google's; loopback (http://localhost:9050) is spoken to without TLS."
 STORAGE = "URL of Cloud Storage, else STORAGE_EMULATOR_HOST, else Google's; loopback (http://localhost:9023) is spoken to without TLS."
@@ -25,8 +27,8 @@ class OfContract:
 class _Keys:
     """The key folder, and whether keys may stand in clear."""
 
-    keys: str = option("", KEYS, metavar="DIR", group="Keys")
-    allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys")
+    keys: str = option("", KEYS, metavar="DIR", group="Keys", local=True)
+    allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys", local=True)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class _Engine(_Keys):
     engine: str = option("local", "What de-identifies: the templates offline, or Google's DLP service.", choices=("local", "dlp"))
     project: str = option("", "Project that DLP is called and billed in.", metavar="PROJECT", group="DLP")
     location: str = option("global", "Location of DLP: global or a region.", metavar="REGION", group="DLP")
-    dlp_endpoint: str = option("", "Host of DLP; a loopback address (localhost:8085) is spoken to without TLS.", metavar="HOST:PORT", group="DLP")
+    dlp_endpoint: str = option("", "Host of DLP, such as a region's own; a loopback address (localhost:8085) is spoken to without TLS.",
+                              metavar="HOST:PORT", group="DLP")
     requests_per_minute: int = option(0, "The project's DLP quota; 0 for 600, or 100 on a regional (.rep.) host.", metavar="N", minimum=0, group="DLP")
     runner: str = option("DirectRunner", "Beam runner; DirectRunner is FnApiRunner, in one process.", group="Beam", metavar="NAME")
 
@@ -53,16 +56,16 @@ class BatchOptions(_Job, OfContract):
     """penstock batch"""
 
     input: str = required("Files to read: paths or globs, local or gs://, commas between; NDJSON or CSV (plain or .gz), Avro, Parquet.", metavar="GLOB")
-    manifest: str = option("", MANIFEST, metavar="FILE|gs://...")
+    manifest: str = option("", MANIFEST, metavar="FILE|gs://...", picker="GCS_READ_FILE")
     output: str = required("Folder of the tables, made when missing; or a dataset of BigQuery, whose days are replaced.", metavar="DIR|bq://PROJECT.DATASET")
     partition: Days = option((), "Days (UTC) that this run replaces; rows of other days are refused. Without it the run adds.", metavar="DAY,...")
     run: str = option("", "Id of this run; a scheduler that tries again gives the same one. Else one is made.", metavar="ID",
                       pattern="[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
-    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery")
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
     staging: str = option("", "Where files wait to be loaded, de-identified or sealed: a folder or gs://; else a temporary one.", metavar="DIR|gs://...",
-                          group="BigQuery")
-    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
-    json: bool = option(False, "Print the ledger row as JSON, as the last line.", group="Output")
+                          group="BigQuery", picker="GCS_WRITE_FOLDER")
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage", local=True)
+    json: bool = option(False, "Print the ledger row as JSON, as the last line.", group="Output", local=True)
 
 
 @dataclass(frozen=True)
@@ -84,16 +87,16 @@ class StreamOptions(_Job, OfContract):
     """penstock stream"""
 
     subscription: str = required("Pub/Sub subscription to read: projects/P/subscriptions/S.", metavar="SUBSCRIPTION",
-                                 pattern="projects/[^/]+/subscriptions/[^/]+")
+                                 pattern=f"projects/{RESOURCE}/subscriptions/{RESOURCE}", picker="PUBSUB_SUBSCRIPTION")
     output: str = required("Folder of the tables; made when missing.", metavar="DIR")
-    for_: timedelta = option(timedelta(0), "End after so long; without it, at a signal.", metavar="SPAN")
-    until_idle: timedelta = option(timedelta(0), "End when nothing has come for so long.", metavar="SPAN")
+    for_: timedelta = option(timedelta(0), "End after so long; without it, at a signal.", metavar="SPAN", local=True)
+    until_idle: timedelta = option(timedelta(0), "End when nothing has come for so long.", metavar="SPAN", local=True)
     wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency.", metavar="SPAN")
-    max_messages: int = option(20_000, "A run starts at so many messages, and takes no more.", metavar="N", minimum=1)
+    max_messages: int = option(20_000, "A run starts at so many messages, and takes no more.", metavar="N", minimum=1, local=True)
     id_attribute: str = option("", "Message attribute that holds the id, in place of the contract's field in the body.", metavar="NAME")
     time_attribute: str = option("", "Message attribute that holds the event time (RFC 3339, or milliseconds since 1970).", metavar="NAME")
-    pubsub_endpoint: str = option("", PUBSUB, metavar="HOST:PORT")
-    json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output")
+    pubsub_endpoint: str = option("", PUBSUB, metavar="HOST:PORT", local=True)
+    json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output", local=True)
     runner: str = option("DirectRunner", "Beam runner; DirectRunner is bounded runs on FnApiRunner, DataflowRunner the streaming graph.",
                          group="Beam", metavar="NAME")
 
@@ -106,16 +109,19 @@ class ReplayOptions(_Job):
     private_key: str = option("", "What opens the failures: failures.private.pem of the key folder, or a key version of Cloud KMS.",
                               metavar="FILE|projects/.../cryptoKeyVersions/N")
     contract: str = option("", CONTRACT + " Without it, the shipped one whose name the tables carry.", metavar="NAME|DIR")
-    stage: str = option("", "Only failures of this stage.", metavar="STAGE")
-    reason: str = option("", "Only failures with this reason; late rows are left alone unless asked for by --reason=late.", metavar="REASON")
+    stage: str = option("", "Only failures of this stage.", metavar="STAGE", choices=tuple(map(str, Stage)))
+    reason: str = option("", "Only failures with this reason; late rows are left alone unless asked for by --reason=late.", metavar="REASON",
+                         choices=tuple(map(str, Reason)))
     run: str = option("", "Only failures of this run.", metavar="RUN")
-    since: str = option("", "Only failures of runs that started then or later: a day (UTC), or a time as in RFC 3339.", metavar="TIME")
-    until: str = option("", "Only failures of runs that started before that time, or on that day at the latest.", metavar="TIME")
+    since: str = option("", "Only failures of runs that started then or later: a day (UTC), or a time as in RFC 3339.", metavar="TIME",
+                        pattern=MOMENT)
+    until: str = option("", "Only failures of runs that started before that time, or on that day at the latest.", metavar="TIME", pattern=MOMENT)
     again: bool = option(False, "Try also what a replay by this version of the contract has refused already.")
-    dry_run: bool = option(False, "Tell what would be replayed; open nothing, write nothing.")
-    keys: str = option("", MADE_WITH, metavar="DIR", group="Keys")
-    kms_endpoint: str = option("", "Host of Cloud KMS; a loopback address (localhost:8087) is spoken to without TLS.", metavar="HOST:PORT", group="Keys")
-    json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output")
+    dry_run: bool = option(False, "Tell what would be replayed; open nothing, write nothing.", local=True)
+    keys: str = option("", MADE_WITH, metavar="DIR", group="Keys", local=True)
+    kms_endpoint: str = option("", "Host of Cloud KMS; a loopback address (localhost:8087) is spoken to without TLS.", metavar="HOST:PORT", group="Keys",
+                              local=True)
+    json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output", local=True)
 
 
 @dataclass(frozen=True)
@@ -140,5 +146,5 @@ class ReidentifyOptions(_Engine, OfContract):
     destination: str = required("Folder for the result, new or empty, outside OUT; only its owner may read it.", metavar="DIR")
     requested_by: str = option("", "Who asks, for the audit row; else the name of the user.", metavar="NAME")
     engine: str = option("local", "What turns tokens back: the one that made them.", choices=("local", "dlp"))
-    keys: str = option("", MADE_WITH, metavar="DIR", group="Keys")
-    json: bool = option(False, "Print the audit row as JSON, as the last line.", group="Output")
+    keys: str = option("", MADE_WITH, metavar="DIR", group="Keys", local=True)
+    json: bool = option(False, "Print the audit row as JSON, as the last line.", group="Output", local=True)

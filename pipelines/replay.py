@@ -34,7 +34,7 @@ from pipelines.sinks.lake_commit import Lost, Unbalanced, commit, ignore
 from pipelines.sinks.lake_files import WriteEvents, WriteFailures, Written
 from pipelines.sinks.lake_replays import Copies, Failure, Pending
 from pipelines.sinks.lake_tables import owner
-from pipelines.starting import Faults, beam_options, engine_of, lineage_of
+from pipelines.starting import Faults, Means, beam_options, lineage_of, means_of
 from pipelines.totals import Totals
 from pipelines.trace import frames
 from schemas.arrow import stored_columns
@@ -42,13 +42,11 @@ from schemas.contract import Contract, load, shipped
 from schemas.errors import Fault, Misconfigured, Reason
 from transforms.decode import Decode
 from transforms.deduplicate import Sift
-from transforms.deidentify import EngineConfig
 from transforms.fates import READ, REPEATED
 from transforms.formats.block import Message
 from transforms.formats.messages import front
 from transforms.keys import Keys
 from transforms.ledger import LedgerRow, Tally
-from transforms.onnx import OnnxHandler
 from transforms.seal import Unwrap
 from transforms.seen import Failed
 
@@ -77,17 +75,11 @@ def run(options: ReplayOptions, beam_arguments: list[str], at: Callable[[str], N
             print(told(pending.groups(), options.json))
             return 0
         given = faults.of(lambda: beam_options(options.runner, beam_arguments))
-        keys = faults.of(lambda: _keys(options))
         unwrap = faults.of(lambda: opener(options.private_key, options.kms_endpoint))
-        engine = faults.of(lambda: engine_of(options, contract, keys)) if contract and keys else None
-        if engine:
-            faults.found += engine.faults()
-        if contract and contract.model:
-            model = contract.model
-            faults.of(lambda: OnnxHandler(model).load_model())
+        means = means_of(options, contract, faults, lambda: _keys(options))
         faults.stop()
-        assert given and contract and keys and unwrap and engine
-        return _Job(options, contract, keys, engine, given, at, canary).go(pending, unwrap, most_bytes)
+        assert given and contract and unwrap and means
+        return _Job(options, contract, means, given, at, canary).go(pending, unwrap, most_bytes)
     finally:
         reader.close()
 
@@ -111,8 +103,9 @@ def _keys(options: ReplayOptions) -> Keys:
 class _Job:
     """One replay: a graph, and the runs that it makes of it."""
 
-    def __init__(self, options: ReplayOptions, contract: Contract, keys: Keys, engine: EngineConfig, given: PipelineOptions,
+    def __init__(self, options: ReplayOptions, contract: Contract, means: Means, given: PipelineOptions,
                  at: Callable[[str], None], canary: Canary) -> None:
+        keys, engine, handler = means
         self.options, self.contract, self.at, self.canary = options, contract, at, canary
         self.folder = str(Path(options.failures).resolve())
         self.started, self.number = datetime.now(timezone.utc), 0
@@ -120,7 +113,6 @@ class _Job:
         self.engine, self.totals = lineage_of(options.engine, engine), Totals()
         self.copies = Copies(self.folder, contract.time, contract.horizon)
         self.hand = hand = Hand()
-        handler = OnnxHandler(contract.model) if contract.model else None
         attributes = front(contract)
         self.trial = Trial(contract, keys, engine, handler, attributes, 60.0 if options.engine == "local" else 600.0)
         parts = graph.Parts(

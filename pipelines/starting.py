@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+from apache_beam.ml.inference.base import ModelHandler
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.options import BatchOptions, ReplayOptions, StreamOptions
@@ -13,8 +14,10 @@ from transforms.deidentify import EngineConfig
 from transforms.engines.dlp import DlpEngine
 from transforms.engines.local import LocalEngine
 from transforms.keys import Keys
+from transforms.onnx import OnnxHandler
 
 T = TypeVar("T")
+Storing = BatchOptions | ReplayOptions | StreamOptions
 
 
 class Faults:
@@ -52,7 +55,27 @@ def beam_options(runner: str, arguments: list[str]) -> PipelineOptions:
     return found
 
 
-def engine_of(options: BatchOptions | ReplayOptions | StreamOptions, contract: Contract, keys: Keys) -> EngineConfig:
+class Means(NamedTuple):
+    """What a job does its work with, beside the contract. engine: what de-identifies; handler: None without a model."""
+
+    keys: Keys
+    engine: EngineConfig
+    handler: "ModelHandler[Any, Any, Any] | None"
+
+
+def means_of(options: Storing, contract: Contract | None, faults: Faults, keys: Callable[[], Keys | None]) -> Means | None:
+    """The means, checked; None where there are faults. The last of a job's checks: keys may make a folder, which a request
+    that cannot run must not leave behind."""
+    found = faults.of(keys)
+    engine = faults.of(lambda: engine_of(options, contract, found)) if contract and found else None
+    faults.found += engine.faults() if engine else []
+    handler = OnnxHandler(contract.model) if contract and contract.model else None
+    if handler:
+        faults.of(handler.load_model)
+    return Means(found, engine, handler) if found and engine and not faults.found else None
+
+
+def engine_of(options: Storing, contract: Contract, keys: Keys) -> EngineConfig:
     """What de-identifies, as the options say."""
     if options.engine == "local":
         return LocalEngine(contract, keys)

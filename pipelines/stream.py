@@ -1,63 +1,23 @@
-"""The stream job on one machine: bounded runs, repeated. Pull what is there, run the graph, commit, acknowledge.
+"""The stream job: on one machine bounded runs, repeated (pipelines.repeated_runs); for Dataflow one unbounded graph."""
 
-Nothing but the tables is state. A run is one transaction (events, failures, windows, ledger row with run number and
-watermark), and only then are its messages acknowledged, and only then is it added to what was seen: a kill at any moment
-loses nothing, stores nothing twice, and leaves every window right.
-"""
-
-import copy
-import gc
 import logging
 import os
 import secrets
 import socket
-import sys
-import threading
-import time
 from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any
 
-import pyarrow as pa
-from apache_beam.ml.inference.base import ModelHandler
-from apache_beam.options.pipeline_options import PipelineOptions
-
-from pipelines import graph, stream_graph
-from pipelines.canary import Trial, fatal
-from pipelines.hand import Hand, Kept, LayDown, NotAgain, ReadHand, Run
-from pipelines.kept_graph import KeptGraph
+from pipelines import stream_graph
 from pipelines.keyfolder import open_keys
 from pipelines.options import StreamOptions
-from pipelines.progress import Watch
-from pipelines.sinks.lake_commit import ignore
-from pipelines.sinks.lake_files import Written
-from pipelines.sinks.lake_stream import Finished, Moved, StreamLake, moment
-from pipelines.sources.pubsub import Gone, Received, Subscription, subscriber
-from pipelines.starting import Faults, beam_options, engine_of, lineage_of
-from pipelines.stopping import stopping
-from pipelines.stream_windows import StreamWindows
-from pipelines.suspects import Part, Suspects
-from pipelines.totals import Totals
-from pipelines.trace import frames
-from pipelines.watermark import Watermark
-from schemas.contract import Contract, load
-from transforms.decode import Decode
-from transforms.deduplicate import Marks, Sift
-from transforms.deidentify import EngineConfig
-from transforms.formats.block import Block
-from transforms.formats.messages import front
-from transforms.keys import Keys
-from transforms.lateness import Partials
-from transforms.ledger import LedgerRow, Tally
-from transforms.onnx import OnnxHandler
-from transforms.panes import Changes
-from transforms.seen import Failed, Seen
-
-TRIES = 3  # of a run that fails, before the job ends
-PAUSE = 2.0  # seconds after the first of them, doubled after each
+from pipelines.repeated_runs import Stream
+from pipelines.sinks.lake_stream import StreamLake
+from pipelines.sources.pubsub import Subscription, subscriber
+from pipelines.starting import Faults, beam_options, means_of
+from schemas.contract import load
 
 
-def run(options: StreamOptions, beam_arguments: list[str], job: "Callable[..., Stream] | None" = None) -> int:
+def run(options: StreamOptions, beam_arguments: list[str], job: Callable[..., Stream] = Stream) -> int:
     """Runs the job until it is told to end; exit code 0 where all that was taken is done and balanced, 1 where it failed.
 
     job: makes the Stream, for tests that kill it at its steps. Raises Misconfigured, with every fault, where it cannot run.
@@ -68,202 +28,16 @@ def run(options: StreamOptions, beam_arguments: list[str], job: "Callable[..., S
     faults = Faults()
     given = faults.of(lambda: beam_options(options.runner, beam_arguments))
     contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
-    keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
-    engine = faults.of(lambda: engine_of(options, contract, keys)) if contract and keys else None
-    if engine:
-        faults.found += engine.faults()
-    if contract and contract.model:
-        model = contract.model
-        faults.of(lambda: OnnxHandler(model).load_model())
     client = faults.of(lambda: subscriber(options.pubsub_endpoint))
     subscription = Subscription(client, options.subscription, options.max_messages) if client else None
     if subscription:
         faults.of(subscription.check)
+    means = means_of(options, contract, faults, lambda: open_keys(options.keys, make=not faults.found))
     faults.stop()
-    assert contract and keys and given and engine and subscription
+    assert contract and given and means and subscription
     started = datetime.now(timezone.utc)
     name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     holder = f"the stream {name} of {options.subscription} (process {os.getpid()} on {socket.gethostname()})"
     with StreamLake(options.output, contract, name, holder) as lake:
-        stream = (job or Stream)(options, contract, keys, engine, given, lake, subscription, started)
+        stream = job(options, contract, means, given, lake, subscription, started)
         return stream.go()
-
-
-class Stream:
-    """One process of the job."""
-
-    number: int  # of the last run that was committed
-    seen: Seen
-    failed: Failed
-    windows: StreamWindows | None
-
-    def __init__(self, options: StreamOptions, contract: Contract, keys: Keys, engine: EngineConfig, given: PipelineOptions,
-                 lake: StreamLake, subscription: Subscription, started: datetime, at: Callable[[str], None] = ignore,
-                 handler: "ModelHandler[Any, Any, Any] | None" = None) -> None:
-        """at: told each step of a run; handler: in place of the one for the contract's model."""
-        self.options, self.contract, self.lake, self.subscription, self.started, self.at = options, contract, lake, subscription, started, at
-        self.hand = Hand()
-        hand, attributes = self.hand, front(contract, options.id_attribute, options.time_attribute)
-        handler = handler or (OnnxHandler(contract.model) if contract.model else None)
-        parts = graph.Parts(
-            contract=contract, read=ReadHand(hand),
-            decode=Decode(contract, keys, front=attributes), deduplicate=Sift(contract, hand.copies, hand.watermark), engine=engine,
-            handler=handler, public_pem=keys.public_pem(), run=hand.id,
-            events=lake.write_events(hand.id), failures=lake.write_failures(hand.id), again=NotAgain(hand), notes=Kept(contract),
-            window=Partials(contract) if contract.windows else None, outcome=LayDown(hand))
-        self.graph = KeptGraph(lambda pipeline: graph.build(pipeline, parts), given)
-        self.engine = lineage_of(options.engine, engine)
-        self.suspects = Suspects(lake.folder, options.subscription)
-        self.trial = Trial(contract, keys, engine, handler, attributes, 60.0 if options.engine == "local" else 600.0)
-        self.stop = threading.Event()
-        self.totals = Totals()
-        self.taken, self.caught_up = time.monotonic(), False
-        self.watermark = Watermark(contract.disorder, subscription.deadline, time.monotonic())
-        self._restore()
-
-    def go(self) -> int:
-        """Until told to end: by a signal, by --for, by --until_idle, or by what cannot be mended."""
-        gc.collect()
-        gc.freeze()  # what was imported lives as long as the process
-        gc.set_threshold(50_000)  # the messages in hand are many: looking through them at Python's own rate takes 5 % of a run of 20,000
-        problem = None
-        try:
-            with stopping() as self.stop, Watch():
-                self._runs()
-        except Gone as gone:
-            problem = str(gone)
-        except Exception as error:  # whatever it is, its text may hold a row: say where, not what
-            problem = frames(error)
-        finally:
-            self.subscription.give_back()
-            self.subscription.close()
-        row = self.totals.row(self.lake.name, f"{self.contract.name} {self.contract.version}", self.engine, self.number, self.started,
-                              datetime.now(timezone.utc), moment(self.watermark.value), moment(self.watermark.greatest))
-        print(row.sentence())
-        print(f"tables: {self.options.output}")
-        if problem:
-            print(f"penstock stream ended: {problem}; what was not acknowledged comes again", file=sys.stderr)
-        if self.options.json:
-            print(row.to_json())
-        return 0 if problem is None and self.totals.balanced and row.balanced else 1
-
-    def _runs(self) -> None:
-        ends = time.monotonic() + self.options.for_.total_seconds() if self.options.for_ else None
-        self.subscription.start()
-        while not self.stop.is_set():
-            now = time.monotonic()
-            if ends is not None and now >= ends:
-                return
-            received = self.subscription.take(self.options.wait.total_seconds(), self.stop, timeout=1.0 if ends is None else min(1.0, ends - now))
-            self.taken, self.caught_up = time.monotonic(), self._caught_up(received)
-            if received or self._moved():
-                self._parts(received)
-            if not received and self._idle():
-                return
-            self.lake.keep_up(idle=not received)
-
-    def _caught_up(self, received: list[Received]) -> bool:
-        """Whether nothing is left of what was published before the start: what a dead process had in hand has come again.
-
-        Asked when messages are taken: by the end of a run, which may be long, others are in hand that the run did not store.
-        """
-        if not received:
-            return self.subscription.drained
-        return self.subscription.caught_up and min(message.published for _, message in received) >= self.started.timestamp() * 1_000_000
-
-    def _idle(self) -> bool:
-        """Whether --until_idle is over: nothing came for so long, and no window waits for the watermark to be let go."""
-        for_long = self.options.until_idle and self.subscription.idle() >= self.options.until_idle.total_seconds()
-        return bool(for_long) and (self.windows is None or not self.watermark.held(True, time.monotonic()))
-
-    def _moved(self) -> bool:
-        """Whether the watermark moves though nothing came: windows may close."""
-        return self.windows is not None and copy.copy(self.watermark).advance(self.caught_up, self.taken) != self.watermark.value
-
-    def _parts(self, received: list[Received]) -> None:
-        """One run; where messages are among them with which a process died, several."""
-        for part in self.suspects.parts(received):
-            if part.in_child:
-                part = part._replace(aside=fatal(self.trial, self.options.subscription, part.messages, self.stop.is_set))
-            if self.stop.is_set():
-                return
-            self._try(part)
-
-    def _try(self, part: Part) -> None:
-        """One run; again where it failed, or where somebody else wrote to the tables meanwhile."""
-        for attempt in range(1, TRIES + 1):
-            try:
-                self._once(part)
-                return
-            except Moved:
-                self._restore()
-            except Exception as error:
-                if attempt == TRIES or self.stop.is_set():
-                    raise
-                print(f"penstock stream: a run failed and is tried again: {frames(error)}", file=sys.stderr)
-                self.stop.wait(PAUSE * 2 ** (attempt - 1))
-        self._once(part)
-
-    def _once(self, part: Part) -> None:
-        with self.suspects.in_hand([message.id for message in part.messages]):
-            row = self._committed(part)
-        if row is not None:
-            self.subscription.acknowledge([ack_id for ack_id, _ in part.received])
-            self.at("acknowledged")
-            self.totals.add(row)
-
-    def _committed(self, part: Part) -> LedgerRow | None:
-        """The run's row in the ledger; None where there was nothing to write."""
-        number, messages = self.number + 1, part.messages
-        run = Run(f"{self.lake.name}-{number:08d}", Block(self.options.subscription, "messages", number, 0, len(messages), b"", messages=messages),
-                  self.watermark.value, self.seen, self.failed, aside=part.set_aside)
-        started = datetime.now(timezone.utc)
-        if part.received:
-            self.at("taken")
-            self.hand.take(run)
-            try:
-                self.graph.run()
-            finally:
-                self.hand.empty()
-            self.at("graph done")
-        marks = [o for o in run.outcome if isinstance(o, Marks)]
-        watermark = copy.copy(self.watermark)
-        watermark.stored(max((int(m.times.max()) for m in marks), default=None), self.taken)
-        if part.last:
-            watermark.advance(self.caught_up, self.taken)
-        try:
-            changes = self._changes(run, watermark.value)
-            if not part.received and not (changes and (changes.rows.num_rows or changes.gone.num_rows)):
-                return None
-            row = self.lake.commit(Finished(
-                run.id, number, started, [o for o in run.outcome if isinstance(o, Written)], [o for o in run.outcome if isinstance(o, Tally)],
-                watermark.value, watermark.greatest, self.engine, changes))
-        except BaseException:
-            if self.windows:
-                self.windows.drop()
-            raise
-        if self.windows:
-            self.windows.settle()
-        self.number, self.watermark = number, watermark
-        for kept in marks:
-            self.seen.add(kept)
-        self.failed.add(run.failing)
-        if watermark.greatest is not None:
-            self.seen.forget(watermark.greatest)
-        self.at("settled")
-        return row
-
-    def _changes(self, run: Run, watermark: int | None) -> Changes | None:
-        """What the run changes in the windows table."""
-        if self.windows is None:
-            return None
-        return self.windows.changes([part for part in run.outcome if isinstance(part, pa.RecordBatch)], watermark, run.id)
-
-    def _restore(self) -> None:
-        """What the tables say: run number, watermark, what was seen, what failed."""
-        state = self.lake.state()
-        self.number = state.number
-        self.watermark.restore(state.watermark, state.greatest)
-        self.seen = Seen(self.lake.marks, self.lake.days(), self.contract.horizon)
-        self.failed = Failed(self.lake.failed(self.options.subscription))
-        self.windows = StreamWindows(self.contract, self.lake, state) if self.contract.windows else None

@@ -15,7 +15,7 @@ from pipelines.options import StreamOptions
 from pipelines.sinks.bigquery import Dataset, InsertRows, KeepBooks, dataset
 from pipelines.sinks.loaded import Loaded
 from pipelines.sources.subscription import ReadSubscription
-from pipelines.starting import Faults, engine_of, lineage_of
+from pipelines.starting import Faults, Means, lineage_of, means_of
 from pipelines.window_rows import Complete
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract, load
@@ -23,12 +23,10 @@ from schemas.errors import Fault, Misconfigured
 from schemas.tables import FAILURES
 from transforms.columns import Typing
 from transforms.decode import Digest, decode
-from transforms.deidentify import EngineConfig
 from transforms.formats.block import Block
 from transforms.formats.messages import Front, front
 from transforms.gather import Gather
 from transforms.keys import Keys
-from transforms.onnx import OnnxHandler
 from transforms.window_stream import WindowStream
 
 RUNNER = "DataflowRunner"
@@ -39,29 +37,27 @@ def run(options: StreamOptions, beam_arguments: list[str]) -> int:
     faults = Faults()
     given = faults.of(lambda: _options(options, beam_arguments))
     contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
-    keys = faults.of(lambda: open_keys(options.keys, make=not faults.found))
     tables = faults.of(lambda: dataset(options.output))
-    engine = faults.of(lambda: engine_of(options, contract, keys)) if contract and keys else None
-    if engine:
-        faults.found += engine.faults()
+    means = means_of(options, contract, faults, lambda: open_keys(options.keys, make=not faults.found))
     faults.stop()
-    assert contract and keys and given and engine and tables
+    assert contract and given and tables and means
     pipeline = beam.Pipeline(RUNNER, options=given)
-    graph.build(pipeline, parts(options, contract, keys, engine, tables, ReadSubscription(options.subscription)))
+    graph.build(pipeline, parts(options, contract, means, tables, ReadSubscription(options.subscription)))
     pipeline.run()
     steps = len(pipeline.to_runner_api().components.transforms)
     print(f"the graph of {contract.name} {contract.version} was built and dry-run for Dataflow: {steps} transforms")
     return 0
 
 
-def parts(options: StreamOptions, contract: Contract, keys: Keys, engine: EngineConfig, tables: Dataset, read: beam.PTransform) -> graph.Parts:
+def parts(options: StreamOptions, contract: Contract, means: Means, tables: Dataset, read: beam.PTransform) -> graph.Parts:
     """The parts of the streaming graph; read gives Messages."""
+    keys, engine, handler = means
     run_id = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     known = front(contract, options.id_attribute, options.time_attribute)
     return graph.Parts(
         contract=contract, read=read, decode=None,
         deduplicate=Gather(contract, options.subscription, Decoder(contract, keys, known), known, wait=options.wait), engine=engine,
-        handler=OnnxHandler(contract.model) if contract.model else None, public_pem=keys.public_pem(), run=run_id,
+        handler=handler, public_pem=keys.public_pem(), run=run_id,
         events=InsertRows(tables.table("events"), stored_columns(contract), run_id),
         failures=InsertRows(tables.table("failures"), FAILURES),
         window=WindowStream(contract) if contract.windows else None,

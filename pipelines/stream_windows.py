@@ -4,8 +4,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from pipelines.sinks.lake_stream import State, StreamLake
-from pipelines.sinks.lake_windows import measured, written
+from pipelines.sinks.streamed import State, StreamTables
 from pipelines.window_rows import completed, scorer
 from schemas.contract import Contract
 from transforms.panes import Changes, Panes, since
@@ -17,7 +16,7 @@ _BEFORE = -(1 << 60)  # microseconds: before any event
 class StreamWindows:
     """What a run changes in the windows table. A run goes changes, and then settle where it was committed, else drop."""
 
-    def __init__(self, contract: Contract, lake: StreamLake, state: State) -> None:
+    def __init__(self, contract: Contract, tables: StreamTables, state: State) -> None:
         """Reads the events whose windows may still change."""
         assert contract.windows is not None
         self.contract, self.windowing = contract, contract.windows
@@ -25,8 +24,8 @@ class StreamWindows:
         self._panes = Panes(contract.windows)
         watermark = _BEFORE if state.watermark is None else state.watermark
         low = None if state.watermark is None else since(contract.windows, state.watermark)
-        parts = [partials(batch, self.windowing, contract.time)[0] for batch in measured(lake.connection, contract, low)]
-        self._panes.restore(_BEFORE if low is None else low, watermark, [part for part in parts if part.num_rows], written(lake.connection, low))
+        parts = [partials(batch, self.windowing, contract.time)[0] for batch in tables.measured(low)]
+        self._panes.restore(_BEFORE if low is None else low, watermark, [part for part in parts if part.num_rows], tables.windowed(low))
 
     def changes(self, parts: Iterable[pa.RecordBatch], watermark: int | None, run: str) -> Changes:
         """The rows that go and come when these partials are added and the watermark stands there."""

@@ -7,14 +7,14 @@ from typing import Any
 
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract
-from schemas.tables import FAILURES, RUNS, Column
+from schemas.tables import FAILURES, REPLAYS, RUNS, Column
 
 _TYPES = {"string": "STRING", "int": "INT64", "long": "INT64", "float": "FLOAT64", "double": "FLOAT64", "boolean": "BOOL",
           "timestamp-micros": "TIMESTAMP", "date": "DATE", "bytes": "BYTES"}
 
 
 def tables(contract: Contract) -> dict[str, dict[str, Any]]:
-    """{table name: Table resource} for events, failures and runs, and for windows where the contract has some. Columns that say
+    """{table name: Table resource} for events, failures, runs and replays, and for windows where the contract has some. Columns that say
     something about a person name the policy tag `penstock_sensitive`, to be replaced by a resource name when the tables are made."""
     title = f"{contract.name} {contract.version}"
     windows = {"windows": _table(window_columns(contract), f"{title}: windows of the events.", "d", ["key"])} if contract.windows else {}
@@ -22,6 +22,7 @@ def tables(contract: Contract) -> dict[str, dict[str, Any]]:
         "events": _table(stored_columns(contract), f"{title}: events as stored.", "d", ["id_hash"]),
         "failures": _table(FAILURES, "Rows that were refused, sealed.", None, ["run", "stage", "reason"]),
         "runs": _table(RUNS, "The ledger: one row a run.", None, []),
+        "replays": _table(REPLAYS, "Which failures were tried again, and what came of each.", None, ["run", "stage", "reason"]),
     } | windows
 
 

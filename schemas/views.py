@@ -29,11 +29,16 @@ class _Dialect(NamedTuple):
 _DUCKDB = _Dialect('"', "CAST(epoch(CURRENT_TIMESTAMP) - epoch({0}) AS BIGINT)")
 _BIGQUERY = _Dialect("`", "TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), {0}, SECOND)")
 
+# What was replayed is counted where it ended: among events, or in `failures` again under the run that tried.
 # A run that replaces days takes the place of what earlier runs refused there; `failures` itself only grows. Rows without a day
 # (they could not be read that far) give way to a run that replaced the very same days.
 _REFUSED_RATES = """
-WITH refusals AS (
-  SELECT run, d, stage, reason, COUNT(*) AS n FROM {failures} GROUP BY run, d, stage, reason),
+WITH tried AS (
+  SELECT DISTINCT run, stage, reason, origin, attempt FROM {replays}),
+refusals AS (
+  SELECT f.run, f.d, f.stage, f.reason, COUNT(*) AS n FROM {failures} AS f
+  LEFT JOIN tried ON tried.run = f.run AND tried.stage = f.stage AND tried.reason = f.reason AND tried.origin = f.origin AND tried.attempt = f.attempt
+  WHERE tried.run IS NULL GROUP BY f.run, f.d, f.stage, f.reason),
 own AS (
   SELECT run, MAX(ended) AS ended, MAX(partitions) AS partitions FROM {runs} WHERE balanced GROUP BY run),
 named AS (
@@ -91,7 +96,7 @@ QUALIFY ROW_NUMBER() OVER (PARTITION BY d, id_hash, content_hash ORDER BY waterm
 
 _VIEWS = {
     "refused_rates": View("Refused and late rows by day, stage and reason: n, and their share (rate) of the rows seen that day (stored or refused). "
-                          "What a later run replaced does not count. d is null where a row could not be read that far.", _REFUSED_RATES),
+                          "What a later run replaced, or a replay tried again, does not count. d is null where a row could not be read that far.", _REFUSED_RATES),
     "volume_drift": View(f"Rows stored a day against the median of the {_DAYS_BEFORE} days with rows before it: drift 0 is the median, 1 twice as many.",
                          _VOLUME_DRIFT),
     "unbalanced_runs": View("Runs whose books do not balance: read rows that are missing among stored, repeated and refused. The books of a stream "
@@ -123,6 +128,6 @@ def bigquery_ddl(contract: Contract, dataset: str) -> list[str]:
 
 
 def _filled(sql: str, contract: Contract, dialect: _Dialect, table: str) -> str:
-    tables = {name: table.format(name) for name in ("events", "failures", "runs")}
+    tables = {name: table.format(name) for name in ("events", "failures", "runs", "replays")}
     return sql.strip().format(**tables, time=f"{dialect.quote}{contract.time}{dialect.quote}", days_before=_DAYS_BEFORE,
                               event_age=dialect.since.format("newest.newest_event"), run_age=dialect.since.format("ledger.last_run"))

@@ -21,7 +21,7 @@ def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any],
         raise Refused(400, "invalidQuery", "this service has no legacy SQL")
     sql = query["query"]
     default = query.get("defaultDataset", {}).get("datasetId", "main")
-    tables = set(re.findall(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", sql)) | {(default, name) for name in re.findall(r"\b(?:from|join)\s+(\w+)", sql, re.IGNORECASE)}
+    tables = _tables(sql) | {(default, name) for name in re.findall(r"\b(?:from|join)\s+(\w+)", sql, re.IGNORECASE)}
     for dataset, name in tables:
         store.table(dataset, name)
     cost = _LEAST_BYTES * len(tables)
@@ -49,12 +49,51 @@ def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any],
             "rows": _rows(rows, types), "totalBytesProcessed": str(cost)}, statistics
 
 
+def make_view(store: Store, dataset: str, name: str, resource: dict[str, Any], anew: bool = False) -> dict[str, Any]:
+    """Makes a view, or makes one anew; its SQL must name tables that are there. Raises Refused.
+
+    https://cloud.google.com/bigquery/docs/reference/rest/v2/tables#ViewDefinition
+    """
+    store.dataset(dataset)
+    if (dataset, name) in store.tables and not anew:
+        raise Refused(409, "duplicate", f"Already Exists: Table {dataset}.{name}")
+    if resource["view"].get("useLegacySql", True):
+        raise Refused(400, "invalidQuery", "this service has no legacy SQL")
+    sql = resource["view"]["query"]
+    for other, table in _tables(sql):
+        store.table(other, table)
+    try:
+        store.db.execute(f'CREATE OR REPLACE VIEW "{dataset}"."{name}" AS {translated(sql)}')
+        columns = store.db.execute(f'DESCRIBE "{dataset}"."{name}"').fetchall()
+    except duckdb.Error as error:
+        raise Refused(400, "invalidQuery", str(error)) from None
+    before = store.tables.get((dataset, name), {})
+    store.tables[dataset, name] = {**before, **resource, "schema": {"fields": [{"name": c[0], "type": _kind(c[1]), "mode": "NULLABLE"} for c in columns]},
+                                   "etag": str(int(before.get("etag", 0)) + 1), "type": "VIEW", "location": store.datasets[dataset]["location"]}
+    return store.tables[dataset, name]
+
+
+def patch_view(store: Store, dataset: str, name: str, change: dict[str, Any], etag: str | None) -> dict[str, Any]:
+    """The view with other SQL. Raises Refused."""
+    there = store.table(dataset, name)
+    if etag and etag != there["etag"]:
+        raise Refused(412, "conditionNotMet", "Precondition Failed")
+    if there["type"] != "VIEW":
+        raise Refused(400, "invalid", "Cannot update view query of a non-view")
+    return make_view(store, dataset, name, change, anew=True)
+
+
+def _tables(sql: str) -> set[tuple[str, str]]:
+    return set(re.findall(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", sql))
+
+
 def translated(sql: str) -> str:
     """GoogleSQL to DuckDB's, of the forms that we send."""
     sql = re.sub(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", r'"\1"."\2"', sql)
     sql = re.sub(r"`(\w+)`", r'"\1"', sql)
     sql = re.sub(r"@(\w+)", r"$\1", sql)
     sql = re.sub(r"\bSTRUCT\(", "row(", sql)
+    sql = re.sub(r"TIMESTAMP_DIFF\((.+?), (\S+), SECOND\)", r"date_sub('second', \2, \1)", sql).replace("CURRENT_TIMESTAMP()", "now()")
     return re.sub(r"\bBIGNUMERIC\b", "HUGEINT", re.sub(r"\bINT64\b", "BIGINT", re.sub(r"\bFLOAT64\b", "DOUBLE", sql)))
 
 

@@ -1,7 +1,8 @@
 """A BigQuery on this machine, over HTTP as Google's, for tests: python -m tests.bigquery_server --port=9050 --dataset=PROJECT.DATASET
 
 It takes what we send and refuses what the service refuses (bigquery_store). SQL is DuckDB's, with the few functions of
-BigQuery's that we send. Faults come on request: see Fault.
+BigQuery's that we send. Faults come on request: see Fault. With --storage_port the Storage Write API of bigquery_write_server
+writes into the same tables.
 """
 
 import argparse
@@ -18,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from tests.bigquery_query import answer
+from tests.bigquery_query import answer, make_view, patch_view
 from tests.bigquery_store import Refused, Store
+from tests.bigquery_write_server import BigQueryWrite
 
 _P = r"(?:/bigquery/v2)/projects/(?P<project>[^/]+)"
 _T = _P + r"/datasets/(?P<dataset>[^/]+)/tables"
@@ -177,11 +179,12 @@ class _Handler(BaseHTTPRequestHandler):
             ("POST " + _P + r"/datasets", lambda m: store.make_dataset(given["datasetReference"]["datasetId"], given)),
             ("GET " + _P + r"/datasets/(?P<dataset>[^/]+)", lambda m: store.dataset(m["dataset"])),
             ("GET " + _T, lambda m: {"tables": [{"tableReference": _reference(service, d, t)} for d, t in store.tables if d == m["dataset"]]}),
-            ("POST " + _T, lambda m: _shown(service, m["dataset"], given["tableReference"]["tableId"],
-                                            store.make_table(m["dataset"], given["tableReference"]["tableId"], given))),
+            ("POST " + _T, lambda m: _shown(service, m["dataset"], given["tableReference"]["tableId"], (make_view if "view" in given else Store.make_table)(
+                store, m["dataset"], given["tableReference"]["tableId"], given))),
             ("GET " + _T + r"/(?P<table>[^/]+)", lambda m: _shown(service, m["dataset"], m["table"], store.table(m["dataset"], m["table"]))),
-            ("PATCH " + _T + r"/(?P<table>[^/]+)", lambda m: _shown(service, m["dataset"], m["table"], store.patch_table(
-                m["dataset"], m["table"], given, self.headers.get("If-Match")))),
+            ("DELETE " + _T + r"/(?P<table>[^/]+)", lambda m: store.delete_table(m["dataset"], m["table"])),
+            ("PATCH " + _T + r"/(?P<table>[^/]+)", lambda m: _shown(service, m["dataset"], m["table"], (patch_view if "view" in given else Store.patch_table)(
+                store, m["dataset"], m["table"], given, self.headers.get("If-Match")))),
             ("POST " + _T + r"/(?P<table>[^/]+)/insertAll", lambda m: {"insertErrors": store.insert_all(m["dataset"], m["table"], given)}),
             ("POST " + _P + r"/jobs", lambda m: service.start(given, None, _purpose(given))),
             ("GET " + _P + r"/jobs/(?P<job>[^/]+)", lambda m: _known(service.jobs, m["job"])),
@@ -243,9 +246,11 @@ def _result(service: BigQuery, job: str) -> dict[str, Any]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=9050)
+    parser.add_argument("--storage_port", type=int, default=9060)
     parser.add_argument("--dataset", default="project.dataset")
     chosen = parser.parse_args()
-    with BigQuery(chosen.dataset.partition(".")[0], port=chosen.port) as running:
+    with BigQuery(chosen.dataset.partition(".")[0], port=chosen.port) as running, BigQueryWrite(running.store, chosen.storage_port) as write:
         running.store.make_dataset(chosen.dataset.partition(".")[2], {})
-        print(f"BigQuery at {running.url}: --output=bq://{chosen.dataset} --bigquery_endpoint={running.url}", flush=True)
+        print(f"BigQuery at {running.url}: --output=bq://{chosen.dataset} --bigquery_endpoint={running.url} --bigquery_storage_endpoint={write.host}",
+              flush=True)
         threading.Event().wait()

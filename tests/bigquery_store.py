@@ -8,6 +8,7 @@ import io
 import json
 import re
 import threading
+import time
 from datetime import date, datetime, timezone
 from typing import Any
 
@@ -58,12 +59,15 @@ class Store:
 
     def table(self, dataset: str, name: str) -> dict[str, Any]:
         self.dataset(dataset)
+        self._expire(dataset, name)
         if (dataset, name) not in self.tables:
             raise Refused(404, "notFound", f"Not found: Table {dataset}.{name}")
         return self.tables[dataset, name]
 
     def make_table(self, dataset: str, name: str, resource: dict[str, Any]) -> dict[str, Any]:
         self.dataset(dataset)
+        self._expire(dataset, name)
+        _in_time(resource)
         if (dataset, name) in self.tables:
             raise Refused(409, "duplicate", f"Already Exists: Table {dataset}.{name}")
         fields = [normal(f) for f in resource["schema"]["fields"]]
@@ -78,9 +82,21 @@ class Store:
         self.tables[dataset, name] = {**resource, "schema": {"fields": fields}, "etag": "1", "type": "TABLE", "location": self.datasets[dataset]["location"]}
         return self.tables[dataset, name]
 
+    def delete_table(self, dataset: str, name: str) -> None:
+        kind = self.table(dataset, name)["type"]
+        del self.tables[dataset, name]
+        self.db.execute(f'DROP {kind} "{dataset}"."{name}"')
+
+    def _expire(self, dataset: str, name: str) -> None:
+        """A table whose time is over is not there any more, https://cloud.google.com/bigquery/docs/managing-tables#updating_a_tables_expiration_time"""
+        if int(self.tables.get((dataset, name), {}).get("expirationTime") or 1 << 62) <= time.time() * 1000:
+            del self.tables[dataset, name]
+            self.db.execute(f'DROP TABLE "{dataset}"."{name}"')
+
     def patch_table(self, dataset: str, name: str, change: dict[str, Any], etag: str | None) -> dict[str, Any]:
         """Columns may be added where they are not required, and relaxed; nothing is removed and no type changes."""
         table = self.table(dataset, name)
+        _in_time(change)
         if etag and etag != table["etag"]:
             raise Refused(412, "conditionNotMet", "Precondition Failed")
         statements = []
@@ -127,6 +143,12 @@ class Store:
         self.db.unregister("incoming")
         return rows.num_rows
 
+    def append(self, dataset: str, name: str, rows: pa.Table) -> None:
+        """Rows of the Storage Write API, checked before; what columns the table has meanwhile are null in them."""
+        self.db.register("incoming", rows)
+        self.db.execute(f'INSERT INTO "{dataset}"."{name}" BY NAME SELECT * FROM incoming')
+        self.db.unregister("incoming")
+
     def insert_all(self, dataset: str, name: str, request: dict[str, Any]) -> list[dict[str, Any]]:
         """The insertErrors: without skipInvalidRows one invalid row stops them all. An insertId seen before is taken and not stored."""
         fields = self.table(dataset, name)["schema"]["fields"]
@@ -166,6 +188,11 @@ def normal(field: dict[str, Any]) -> dict[str, Any]:
     return {**field, "type": kind, "mode": field.get("mode", "NULLABLE")}
 
 
+def _in_time(resource: dict[str, Any]) -> None:
+    if resource.get("expirationTime") is not None and int(resource["expirationTime"]) <= time.time() * 1000:
+        raise Refused(400, "invalid", "Invalid value for expirationTime: it must be in the future")
+
+
 def _partition(table: dict[str, Any], text: str) -> date:
     if "timePartitioning" not in table:
         raise Refused(400, "invalid", "Partition decorator on a table that is not partitioned")
@@ -184,6 +211,14 @@ def _parquet(content: bytes, fields: list[dict[str, Any]], name: str) -> pa.Tabl
         rows = pq.read_table(io.BytesIO(content))
     except (pa.ArrowInvalid, OSError):
         raise Refused(400, "invalid", "Error while reading data, error message: Input file is not in Parquet format.") from None
+    for column in rows.schema:
+        if column.nullable and any(f["name"] == column.name and f["mode"] == "REQUIRED" for f in fields):
+            raise Refused(400, "invalid", f"Provided Schema does not match Table {name}. Field {column.name} has changed mode from REQUIRED to NULLABLE")
+    return arrow_columns(rows, fields, name)
+
+
+def arrow_columns(rows: pa.Table, fields: list[dict[str, Any]], name: str) -> pa.Table:
+    """Arrow columns as the table has them; nulls of columns that are not given. Raises Refused."""
     known = {f["name"]: f for f in fields}
     arrays: dict[str, Any] = {}
     for column in rows.schema:
@@ -193,8 +228,6 @@ def _parquet(content: bytes, fields: list[dict[str, Any]], name: str) -> pa.Tabl
         fits = {"INTEGER": pa.types.is_integer, "FLOAT": pa.types.is_floating, "TIMESTAMP": lambda t: pa.types.is_timestamp(t) and t.tz is not None}
         if not fits.get(field["type"], lambda t, kind=field["type"]: t == ARROW[kind])(column.type):
             raise Refused(400, "invalid", f"Provided Schema does not match Table {name}. Field {column.name} has changed type from {field['type']}")
-        if field["mode"] == "REQUIRED" and column.nullable:
-            raise Refused(400, "invalid", f"Provided Schema does not match Table {name}. Field {column.name} has changed mode from REQUIRED to NULLABLE")
         arrays[column.name] = rows[column.name].cast(ARROW[field["type"]])
     missing = [f["name"] for f in fields if f["mode"] == "REQUIRED" and f["name"] not in arrays]
     if missing:

@@ -8,7 +8,6 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from apache_beam.ml.inference.base import ModelHandler
 from pipelines import stream
 from pipelines.flags import parse
 from pipelines.options import StreamOptions
+from pipelines.repeated_runs import Stream
 from transforms.batch import RAW
 
 
@@ -40,4 +40,5 @@ class Fatal(ModelHandler[Any, Any, Any]):
 if __name__ == "__main__":
     value, folder, *arguments = sys.argv[1:]
     options, beam = parse(StreamOptions, arguments, True)
-    sys.exit(stream.run(options, beam, partial(stream.Stream, handler=Fatal("play_id", value, folder))))
+    model = Fatal("play_id", value, folder)
+    sys.exit(stream.run(options, beam, lambda options, contract, means, *rest: Stream(options, contract, means._replace(handler=model), *rest)))

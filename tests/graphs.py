@@ -26,7 +26,7 @@ from pipelines import graph, stream_graph
 from pipelines.options import StreamOptions
 from pipelines.sinks.bigquery import dataset
 from pipelines.sources.subscription import ReadSubscription
-from pipelines.starting import engine_of
+from pipelines.starting import Faults, means_of
 from schemas.contract import load
 from transforms import keys
 
@@ -45,7 +45,7 @@ def streaming(contract: str, key_folder: str) -> beam.Pipeline:
                             project="project", keys=key_folder)
     loaded, ring = load(contract), keys.Keys(key_folder)
     pipeline = beam.Pipeline("FnApiRunner", options=PipelineOptions(["--streaming"]))  # DataflowRunner would ask for credentials
-    graph.build(pipeline, stream_graph.parts(options, loaded, ring, engine_of(options, loaded, ring), dataset(options.output),
+    graph.build(pipeline, stream_graph.parts(options, loaded, means_of(options, loaded, Faults(), lambda: ring), dataset(options.output),
                                              ReadSubscription(options.subscription)))
     return pipeline
 

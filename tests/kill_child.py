@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipelines.options import StreamOptions
+from pipelines.repeated_runs import Stream
 from pipelines.sources.pubsub import Received, Subscription
-from pipelines.stream import Stream, run
+from pipelines.stream import run
 from pipelines.suspects import Suspects
 from pipelines.watermark import Watermark
 
@@ -47,8 +48,8 @@ class Doomed(Stream):
 
         super().__init__(*given, at=at)
         began = self.watermark.value
-        self.lake.at = at
-        self.lake.tidy.often = OFTEN
+        self.tables.at = at
+        self.tables.tidy.often = OFTEN
         if death.forgetful:
             lonely = folder / str(os.getpid())
             (lonely / "running").mkdir(parents=True)

@@ -27,11 +27,13 @@ from pipelines.options import BackfillOptions, BatchOptions, StreamOptions
 from pipelines.sinks import lake_runs
 from pipelines.sinks.lake import Lake
 from pipelines.sinks.lake_catalog import RUNNING, locked
+from schemas.contract import load
 from tests import lakes
 from tests.lakes import CONTRACT
 
 FIRST = date(2026, 11, 1)
 SIX = [FIRST + timedelta(days=n) for n in range(6)]
+CENSUS = load("census")
 ROWS = 150
 
 
@@ -173,6 +175,18 @@ def test_a_day_that_another_run_is_writing_is_refused(raw, key_folder, tmp_path,
     with locked(output):
         assert lake_runs.replacing(output) == {}
     assert not list((output / RUNNING).glob("*.done"))
+
+
+def test_batch_refuses_it_too_but_a_day_of_the_backfill_that_holds_it(raw, key_folder, tmp_path, capsys) -> None:
+    output = tmp_path / "OUT"
+    given = ["batch", "--contract=census", f"--input={raw}/2026-11-03/*.ndjson", f"--output={output}", f"--keys={key_folder}", "--partition=2026-11-03"]
+    with Lake.writer(str(output), CENSUS, "backfill-1a2b", [SIX[2], SIX[3]]):
+        assert main(given) == 2
+        told = capsys.readouterr().err
+        assert "day 2026-11-03: is being written by run backfill-1a2b" in told and told.count("\n") == 2
+        assert main([*given, "--run=20261103-backfill-1a2b-3f-1"]) == 0
+    assert main(given) == 0
+    assert len(ledger(output)) == 2
 
 
 @pytest.mark.parametrize(("changed", "where"), [

@@ -24,7 +24,7 @@ def test_markdown_names_every_field_with_its_class_and_transformation(capsys) ->
 def test_json_holds_fields_and_tables(capsys) -> None:
     found = json.loads(shown(capsys, "json"))
     assert [f["name"] for f in found["fields"]] == [f.name for f in load("census").fields]
-    assert set(found["tables"]) == {"events", "failures", "runs"}
+    assert set(found["tables"]) == {"events", "failures", "runs", "replays"}
     assert {c["name"]: c["type"] for c in found["tables"]["events"]}["fnlwgt"] == "int"
 
 

@@ -26,7 +26,7 @@ from pipelines.tools.query import answer
 from schemas.arrow import stored_columns
 from schemas.errors import Misconfigured
 from schemas.fields import Field
-from schemas.tables import FAILURES, RUNS
+from schemas.tables import FAILURES, REPLAYS, RUNS
 from tests.lakes import CONTRACT, DAY, NEXT, STARTED, events, failures, files, finish, one_run, tallies
 from transforms.ledger import Tally
 
@@ -93,7 +93,7 @@ def test_the_tables_are_as_declared(tmp_path: Path) -> None:
     sql = {"string": "VARCHAR", "int": "INTEGER", "long": "BIGINT", "float": "FLOAT", "boolean": "BOOLEAN", "date": "DATE", "bytes": "BLOB",
            "timestamp-micros": "TIMESTAMP WITH TIME ZONE"}
     assert found == {table: {c.name: (sql[c.type], c.nullable, c.doc) for c in columns}
-                     for table, columns in (("events", stored_columns(CONTRACT)), ("failures", FAILURES), ("runs", RUNS))}
+                     for table, columns in (("events", stored_columns(CONTRACT)), ("failures", FAILURES), ("runs", RUNS), ("replays", REPLAYS))}
     assert (tmp_path / "out" / "catalog.sqlite").read_bytes()[18:20] == b"\x02\x02", "the catalog is not in WAL mode"
 
 

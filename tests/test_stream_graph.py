@@ -18,6 +18,7 @@ from pipelines.__main__ import main
 from pipelines.options import StreamOptions
 from pipelines.sinks.bigquery import Dataset, ledger_row, rows_of, tallies_of
 from pipelines.sinks.lake import Lake
+from pipelines.starting import Means
 from pipelines.window_rows import Complete
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import load
@@ -26,6 +27,7 @@ from tests.test_stream import different, write_sample
 from transforms.engines.local import LocalEngine
 from transforms.formats.block import Message
 from transforms.ledger import Tally
+from transforms.onnx import OnnxHandler
 
 SUBSCRIPTION = "projects/test-project/subscriptions/stream"
 CAUGHT: dict[str, list[Any]] = {}
@@ -86,7 +88,7 @@ def streamed(contract_name: str, messages: list[Message], keys: Any) -> dict[str
         source = source.add_elements([beam.window.TimestampedValue(m, Timestamp(micros=m.published)) for m in chunk])
         source = source.advance_watermark_to(Timestamp(max(m.published for m in chunk) // 1_000_000 + 3))
     source = source.advance_watermark_to(MAX_TIMESTAMP)
-    parts = stream_graph.parts(options, contract, keys, LocalEngine(contract, keys), Dataset("test-project", "tables"), source)
+    parts = stream_graph.parts(options, contract, Means(keys, LocalEngine(contract, keys), OnnxHandler(contract.model) if contract.model else None), Dataset("test-project", "tables"), source)
     parts = replace(parts, events=Caught("events"), failures=Caught("failures"), outcome=Books(),
                     windows=Panes(contract) if contract.windows else None)
     given = PipelineOptions(["--no_save_main_session"])

@@ -16,8 +16,11 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery as bigquery_client
 
 from pipelines.__main__ import main
+from pipelines.sinks import lake_replays
 from pipelines.sinks.lake import Lake
+from pipelines.sinks.lake_catalog import locked
 from pipelines.sinks.lake_commit import Unbalanced, commit
+from pipelines.sinks.lake_replays import Failure
 from schemas import bigquery, views
 from schemas.contract import load
 from schemas.fields import Field
@@ -79,6 +82,19 @@ def test_what_a_later_run_replaced_does_not_count(tmp_path: Path, run) -> None:
     assert [(d, reason, n) for d, _, _, reason, n, _, _ in rates(tmp_path)] == expected, "another day's run is still about its own input"
     run("both", [(range(7), DAY)], [("conflict", 1, DAY)], (DAY, NEXT))
     assert [(d, reason, n) for d, _, _, reason, n, _, _ in rates(tmp_path)] == [(None, "malformed", 4), (DAY, "conflict", 1), (NEXT, "other_partition", 2)]
+
+
+def test_what_a_replay_tried_again_counts_where_it_ended(tmp_path: Path, run) -> None:
+    run("a", [(range(6), DAY)], [("malformed", 5, DAY), ("conflict", 2, DAY)])
+    assert [(reason, n) for _, _, _, reason, n, _, _ in rates(tmp_path)] == [("conflict", 2), ("malformed", 5)]
+    outcomes = ["stored", "stored", "repeated", "refused"]
+    with Lake.writer(str(tmp_path), CONTRACT, "again") as lake:
+        tried = lake_replays.marks([Failure("a", "decode", "malformed", f"file:{n}", 1) for n in range(4)], "again", outcomes)
+        sealed = [with_column(with_column(day_of(failures("again", 1, "wrong_type"), DAY), "attempt", pa.array([2], pa.int32())), "origin", pa.array(["file:3"]))]
+        done(lake, [events(range(10, 12), DAY, "again")], sealed)
+        with locked(tmp_path):
+            lake_replays.mark(lake.connection, tried)
+    assert [(reason, n, seen) for _, _, _, reason, n, seen, _ in rates(tmp_path)] == [("conflict", 2, 12), ("malformed", 1, 12), ("wrong_type", 1, 12)]
 
 
 def test_drift_is_against_the_median_of_the_days_before(tmp_path: Path, run) -> None:
@@ -176,11 +192,11 @@ def test_text_for_bigquery(name: str) -> None:
     assert tuple(found) == tuple(views.duckdb(contract)) == views.NAMES
     for view in found.values():
         named = set(re.findall(r"(?:FROM|JOIN) (`[^`]+`)", view.sql))
-        assert named and named <= {"`p-1.ds.events`", "`p-1.ds.failures`", "`p-1.ds.runs`"}
-        assert not re.search(r'[{}"]|::|\bepoch\(|(?:FROM|JOIN) (events|failures|runs)\b', view.sql)
+        assert named and named <= {"`p-1.ds.events`", "`p-1.ds.failures`", "`p-1.ds.runs`", "`p-1.ds.replays`"}
+        assert not re.search(r'[{}"]|::|\bepoch\(|(?:FROM|JOIN) (events|failures|runs|replays)\b', view.sql)
         assert view.sql.count("(") == view.sql.count(")")
         for join in re.findall(r"LEFT JOIN (.*?)(?=LEFT JOIN|WHERE|$)", view.sql, re.DOTALL):
-            assert re.fullmatch(r"\w+ ON [\w.]+ = (?:[\w.]+|CAST\([\w.]+ AS STRING\))\s*\)?,?\s*", join), "BigQuery joins from the left by equality alone"
+            assert re.fullmatch(r"\w+ ON [\w.]+ = (?:[\w.]+|CAST\([\w.]+ AS STRING\))(?: AND [\w.]+ = [\w.]+)*\s*\)?,?\s*", join), "BigQuery joins from the left by equality alone"
     assert f"MAX(`{contract.time}`)" in found["freshness"].sql
     ddl = views.bigquery_ddl(contract, "p-1.ds")
     assert len(ddl) == len(found) and all(s.startswith("CREATE OR REPLACE VIEW `p-1.ds.") and "OPTIONS (description = " in s for s in ddl)
@@ -226,7 +242,7 @@ def dataset(tmp_path_factory) -> Iterator[Callable[[str], list[dict]]]:
         server.wait(30)
 
 
-TABLES = ("events", "failures", "runs")
+TABLES = ("events", "failures", "runs", "replays")
 WORTH = {"STRING": "'[]'", "INT64": "0", "DATE": "DATE '2026-03-04'", "TIMESTAMP": "TIMESTAMP '2026-03-04 00:00:00 UTC'", "BOOL": "FALSE"}
 
 
@@ -248,7 +264,7 @@ def test_bigquery_gives_the_same_numbers(dataset) -> None:
     assert [dataset(f"SELECT * FROM `p-1.ds.{name}`") for name in views.NAMES if name != "freshness"] == [[]] * 4, "no rows yet"
     stored = [{"id_hash": str(i), "content_hash": str(i), "d": second if i > 5 else first} for i in range(21)]
     dataset(insert("events", [*stored, stored[1] | {"origin": "'again'", "watermark": "TIMESTAMP '2026-03-04 10:00:00 UTC'"}]))
-    refused = [("a", "malformed", "NULL", 2), ("b", "conflict", second, 5), ("b", "late", second, 3), ("r1", "wrong_type", first, 4), ("r2", "wrong_type", first, 1)]
+    refused = [("a", "malformed", "NULL", 2), ("a", "unscorable", "NULL", 2), ("b", "conflict", second, 5), ("b", "late", second, 3), ("r1", "wrong_type", first, 4), ("r2", "wrong_type", first, 1)]
     dataset(insert("failures", [{"run": f"'{run}'", "reason": f"'{reason}'", "d": day, "stage": "'window'" if reason == "late" else "'decode'"}
                                 for run, reason, day, rows in refused for _ in range(rows)]))
     books = [("a", 10, "[]", 5, 5), ("b", 11, "[]", 5, 5), ("r1", 12, '["2026-03-04"]', 5, 5), ("r2", 13, '["2026-03-04"]', 5, 5),

@@ -13,7 +13,8 @@ that dies there leaves them so until it is tried again.
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -27,9 +28,10 @@ from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_files import Staged, as_parquet, joined
 from pipelines.sinks.bigquery_jobs import Failed, Load, Place, lines, load, query
+from pipelines.sinks.bigquery_lease import Lease
 from pipelines.sinks.lake_commit import NOTHING, Unbalanced, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
-from schemas.errors import Transient
+from schemas.errors import Misconfigured, Transient
 from schemas.tables import FAILURES, RUNS, Column
 from transforms.fates import READ, REPEATED
 from transforms.ledger import LedgerRow, Tally, sums
@@ -38,7 +40,7 @@ from transforms.ledger import LedgerRow, Tally, sums
 @dataclass(frozen=True)
 class Request:
     """What is to be committed. days: those that the run replaces (ISO); folder: of this machine, for what is uploaded and
-    for the verdict; printed: the columns that the fingerprint covers; engine: what de-identified, as JSON.
+    for the verdict; printed: the columns that the fingerprint covers; engine: what de-identified, as JSON; holder: of the lease on the days, "" without one.
     """
 
     dataset: Dataset
@@ -54,6 +56,7 @@ class Request:
     printed: tuple[str, ...]
     engine: str = "{}"
     patience: Patience = Patience()
+    holder: str = ""
 
 
 class _Day(NamedTuple):
@@ -84,11 +87,27 @@ def commit(place: Place, request: Request, staged: Iterable[Staged], tallies: It
             return done[0]
         if done is not None:
             raise Unbalanced("the books of this run did not balance")
-        return _commit(place, request, list(staged), list(tallies), clock, at, loaded)
+        with _held(place, request):
+            return _commit(place, request, list(staged), list(tallies), clock, at, loaded)
     except (Unbalanced, Failed, Transient) as error:
         left = f"; {', '.join(loaded)} of {len(request.days)} days had been replaced" if loaded and not isinstance(error, Unbalanced) else ""
         verdict(request.folder).write_text(f"{error}{left}")
         raise
+
+
+@contextmanager
+def _held(place: Place, request: Request) -> Iterator[None]:
+    """Holds the days while they are loaded: workers may load them long after the process that held them has ended. Raises Failed."""
+    if not request.holder:
+        yield
+        return
+    lease = Lease(place, request.dataset, request.run, map(date.fromisoformat, request.days), request.holder, over=False)
+    try:
+        lease.take()
+    except Misconfigured as error:
+        raise Failed("; ".join(map(str, error.faults))) from None
+    with lease.renewed():
+        yield
 
 
 def _commit(place: Place, request: Request, staged: list[Staged], tallies: list[Tally], clock: Callable[[], datetime], at: Callable[[str], None],

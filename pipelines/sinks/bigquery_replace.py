@@ -7,6 +7,7 @@
 import shutil
 import tempfile
 from collections.abc import Iterable
+from contextlib import ExitStack
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_commit import Commit, Request, ledger, verdict
 from pipelines.sinks.bigquery_files import StageRows
 from pipelines.sinks.bigquery_jobs import Failed, Place
+from pipelines.sinks.bigquery_lease import Lease
 from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
@@ -91,10 +93,17 @@ class Target(NamedTuple):
 
 
 class Replacement:
-    """One run's hold on a dataset; what a Lake is for a folder. Take it as a context: what it staged is gone when it ends."""
+    """One run's hold on a dataset; what a Lake is for a folder. Take it as a context: what it staged is gone when it ends.
+
+    Raises Misconfigured where another run is writing one of the days.
+    """
 
     def __init__(self, target: Target, run: str) -> None:
         self.target, self.contract, self.run = target, target.contract, run
+        self._open = ExitStack()
+        self._lease = Lease(target.place._replace(patience=_LOOK), target.dataset, run, target.days)
+        self._lease.take()
+        self._open.enter_context(self._lease.renewed())
         self.columns = stored_columns(target.contract)
         if target.staging and "://" not in target.staging:
             Path(target.staging).mkdir(parents=True, exist_ok=True)
@@ -124,7 +133,7 @@ class Replacement:
         target = self.target
         return Commit(Request(target.dataset, target.endpoint, target.place.location, self._folder, self.run, job,
                               f"{self.contract.name} {self.contract.version}", started, tuple(day.isoformat() for day in target.days), self.columns,
-                              fingerprinted(self.columns), engine, target.place.patience))
+                              fingerprinted(self.columns), engine, target.place.patience, self._lease.holder))
 
     def lost(self) -> str | None:
         """Why the commit of this run failed; None where it did not."""
@@ -139,7 +148,8 @@ class Replacement:
         return found[0]
 
     def close(self) -> None:
-        """Removes what was staged."""
+        """Removes what was staged, and lets the days go."""
+        self._open.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         if "://" in self._staging:
             try:

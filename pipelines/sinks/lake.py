@@ -46,9 +46,10 @@ class Rewindowed(NamedTuple):
 class Lake:
     """One run's hold on a lake. Take it as a context: what the run did not commit is gone when it ends."""
 
-    def __init__(self, folder: str, contract: Contract, run: str, days: Iterable[date] = ()) -> None:
+    def __init__(self, folder: str, contract: Contract, run: str, days: Iterable[date] = (), alone: bool = False) -> None:
         """Makes the folder and the tables where they are missing, and removes what dead runs left; days: those that the run
-        replaces, for others to see. Raises Misconfigured."""
+        replaces, for others to see; alone: where a living run replaces one of them, this one is refused now, and not only when it
+        commits. Raises Misconfigured."""
         self.folder, self.contract, self.run = Path(folder).resolve(), contract, run
         self.columns = stored_columns(contract)
         make(self.folder)
@@ -57,14 +58,16 @@ class Lake:
             declare(self.connection, self.folder, contract)
             if ledger(self.connection, run):
                 raise Misconfigured([Fault(f"run {run}", "is in the ledger already", "start a run under an id of its own")])
+            if alone:
+                lake_runs.refuse(self.folder, run, days)
             self._lock = lake_runs.enlist(self.folder, run, days)
             self.baseline = int(self.connection.execute("FROM ducklake_current_snapshot('lake')").fetchone()[0])
             lake_runs.clean(self.connection, self.folder)
 
     @staticmethod
-    def writer(folder: str, contract: Contract, run: str, days: Iterable[date] = ()) -> "Lake":
-        """For the time of one run; days: those that it replaces. Raises Misconfigured."""
-        return Lake(folder, contract, run, days)
+    def writer(folder: str, contract: Contract, run: str, days: Iterable[date] = (), alone: bool = False) -> "Lake":
+        """For the time of one run; days: those that it replaces; alone: as above. Raises Misconfigured."""
+        return Lake(folder, contract, run, days, alone)
 
     @staticmethod
     def done(folder: str, run: str) -> LedgerRow | None:

@@ -45,6 +45,17 @@ def replacing(folder: Path) -> dict[str, frozenset[date]]:
     return {run: frozenset(map(date.fromisoformat, json.loads((folder / RUNNING / f"{run}.lock").read_bytes() or b"[]"))) for run in _living(folder)}
 
 
+def refuse(folder: Path, run: str, days: Iterable[date]) -> None:
+    """Raises Misconfigured where a living run replaces one of these days, unless it is the backfill that this run is a day of. Call it under
+    the lock of the lake.
+    """
+    living = {name: theirs for name, theirs in replacing(folder).items() if f"-{name}-" not in run}  # see the name of a day in pipelines/backfill.py
+    taken = {day: name for name, theirs in living.items() for day in days if day in theirs}
+    if taken:
+        raise Misconfigured([Fault(f"day {day}", f"is being written by run {name}", "wait for its end and call again, or end it")
+                             for day, name in sorted(taken.items())])
+
+
 def discharge(folder: Path, run: str, file: BinaryIO) -> None:
     """The run is over: removes what it kept beside the tables. Call it under the lock of the lake."""
     file.close()

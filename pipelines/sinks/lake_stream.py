@@ -10,61 +10,33 @@ Moved, and the stream reads its state anew before it does that run again.
 
 import fcntl
 import os
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta, timezone
+from collections.abc import Callable, Iterator
+from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
+
+import pyarrow as pa
 
 from pipelines.sinks import lake_runs
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_catalog import HOLDER, locked, make, write_connection
 from pipelines.sinks.lake_commit import add_files, fingerprint, ignore, utc_now
-from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, WriteEvents, WriteFailures, Written
+from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, WriteEvents, WriteFailures
 from pipelines.sinks.lake_ledger import record
 from pipelines.sinks.lake_marks import Stored
 from pipelines.sinks.lake_tables import declare
 from pipelines.sinks.lake_upkeep import Tidy
-from pipelines.sinks.lake_windows import change
+from pipelines.sinks.lake_windows import change, measured, written
+from pipelines.sinks.streamed import Finished, Moved, State, moment
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Stage
 from transforms.deduplicate import Marks
 from transforms.fates import READ, REPEATED
-from transforms.ledger import LedgerRow, Tally, sums
-from transforms.panes import Changes
+from transforms.ledger import LedgerRow, sums
 from transforms.run_id import RunId
 
 RENEWED = 300  # runs after which the connection is opened anew
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-class Moved(Exception):
-    """Somebody else committed to these tables since this stream did: what it knows of them is out of date."""
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a stream stood after its last run: its number (0 before the first), watermark and greatest event time (us)."""
-
-    number: int
-    watermark: int | None
-    greatest: int | None
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A run that is to be committed. windows: what it changes in their table, its rows with all the columns."""
-
-    id: str
-    number: int
-    started: datetime
-    written: list[Written]
-    tallies: list[Tally]
-    watermark: int | None
-    greatest: int | None
-    engine: str = "{}"
-    windows: Changes | None = None
 
 
 class StreamLake:
@@ -109,6 +81,14 @@ class StreamLake:
         """The origins of the failures that came from a subscription."""
         found = self.connection.execute("SELECT origin FROM lake.failures WHERE starts_with(origin, ?)", [f"{subscription}:"]).fetchall()
         return [origin for (origin,) in found]
+
+    def measured(self, since: int | None) -> Iterator[pa.RecordBatch]:
+        """The columns that windows are made of, of the stored events from this time (us) on."""
+        return measured(self.connection, self.contract, since)
+
+    def windowed(self, since: int | None) -> pa.RecordBatch:
+        """key, window_start, window_end and pane of the windows that end after this time."""
+        return written(self.connection, since)
 
     def write_events(self, run: RunId) -> WriteEvents:
         return WriteEvents(str(self.folder), run, self.columns)
@@ -214,9 +194,3 @@ def _hold(folder: Path, holder: str) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, holder.encode())
     return descriptor
-
-
-def moment(micros: int | None) -> datetime | None:
-    """Microseconds since 1970 as a time, UTC."""
-    return None if micros is None else _EPOCH + timedelta(microseconds=micros)
-

@@ -17,13 +17,13 @@ _OWNER = "events of the contract "
 
 
 def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Contract) -> None:
-    """Makes events, windows (of a contract that has some), failures and runs where they are missing, adds nullable columns that are new, in one
+    """Makes events, windows (of a contract that has some), failures, runs and replays where they are missing, adds nullable columns that are new, in one
     transaction; the views over them in another one.
 
     Call it under the lock of the lake. Raises Misconfigured where the lake holds another contract's events, or where its
     tables have other columns.
     """
-    tables = {"events": stored_columns(contract), "failures": FAILURES, "runs": RUNS}
+    tables = {"events": stored_columns(contract), "failures": FAILURES, "runs": RUNS, "replays": REPLAYS}
     if contract.windows is not None:
         tables["windows"] = window_columns(contract)
     present = _present(connection)

@@ -9,7 +9,7 @@ from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract, load
 from schemas.fields import PRIVACY, Field
 from schemas.rules import kind, rules
-from schemas.tables import FAILURES, RUNS, Column
+from schemas.tables import FAILURES, REPLAYS, RUNS, Column
 from schemas.templates import deidentify_template
 
 
@@ -58,7 +58,7 @@ def markdown(contract: Contract) -> str:
 
 
 def _tables(contract: Contract) -> dict[str, tuple[Column, ...]]:
-    return {"events": stored_columns(contract), "failures": FAILURES, "runs": RUNS} | (
+    return {"events": stored_columns(contract), "failures": FAILURES, "runs": RUNS, "replays": REPLAYS} | (
         {"windows": window_columns(contract)} if contract.windows else {})
 
 

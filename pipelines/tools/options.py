@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from pipelines.flags import option, required
+from pipelines.forms import RESOURCE
 from pipelines.options import BIGQUERY, CONTRACT, PUBSUB, STORAGE, OfContract
 
 SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
@@ -17,7 +18,7 @@ class TablesOptions(OfContract):
     apply: bool = option(False, "Make what is missing, add new nullable columns, update descriptions and policy tags; nothing else is ever changed.")
     policy_tag: str = option("", "Policy tag of the columns that tell something about a person; without it they are made without one.",
                              metavar="projects/P/locations/L/taxonomies/T/policyTags/N",
-                             pattern="projects/[^/]+/locations/[^/]+/taxonomies/[^/]+/policyTags/[^/]+")
+                             pattern=f"projects/{RESOURCE}/locations/{RESOURCE}/taxonomies/{RESOURCE}/policyTags/{RESOURCE}")
     bigquery_endpoint: str = option("", BIGQUERY, metavar="URL")
 
 
@@ -45,7 +46,7 @@ class PublishOptions:
     """penstock publish"""
 
     contract: str = required(SHIPPED, positional=True, metavar="CONTRACT")
-    topic: str = required("Pub/Sub topic to publish to: projects/P/topics/T.", metavar="TOPIC", pattern="projects/[^/]+/topics/[^/]+")
+    topic: str = required("Pub/Sub topic to publish to: projects/P/topics/T.", metavar="TOPIC", pattern=f"projects/{RESOURCE}/topics/{RESOURCE}")
     rows: int = option(20000, "Events to publish; repeats, conflicts and broken messages come on top.", metavar="N", minimum=1)
     rate: int = option(0, "Messages a second; 0: as fast as it goes.", metavar="N", minimum=0)
     seed: int = option(7, "Same seed, same messages in the same order.", metavar="N", minimum=0)
@@ -60,7 +61,7 @@ class PublishOptions:
     json: bool = option(False, "Print the books as JSON, as the last line.", group="Output")
     create: bool = option(False, "Make the topic, and the subscription, where they are missing.", group="Pub/Sub")
     subscription: str = option("", "With --create: a subscription to the topic, projects/P/subscriptions/S.", metavar="SUBSCRIPTION",
-                               pattern="projects/[^/]+/subscriptions/[^/]+", group="Pub/Sub")
+                               pattern=f"projects/{RESOURCE}/subscriptions/{RESOURCE}", group="Pub/Sub")
     pubsub_endpoint: str = option("", PUBSUB,
                                   metavar="HOST:PORT", group="Pub/Sub")
 
@@ -92,6 +93,8 @@ class KeysOptions:
     """penstock keys"""
 
     folder: str = required("Folder to make.", positional=True, metavar="DIR")
+    secret: str = option("", "New file for what a secret of Secret Manager must hold: master key and public key; of a folder that is there, too.",
+                         metavar="FILE")
 
 
 @dataclass(frozen=True)
@@ -116,3 +119,14 @@ class InspectOptions:
     quote: bool = option(False, "Show what was found, in clear: for a terminal, not for a log.")
     tagger: bool = option(True, "Look for names, places, organisations and addresses with the trained tagger too, unless the contract turns it off.")
     list: bool = option(False, "List the infoTypes known, and stop.")
+
+
+@dataclass(frozen=True)
+class PlanOptions(OfContract):
+    """penstock plan"""
+
+    rate: int = required("Events a second.", metavar="N", minimum=1)
+    profile: str = option("", "Profile of the environment (docs/launch.md): machines, engine, quotas; without it, Google's published quotas.", metavar="FILE")
+    bytes: int = option(0, "Bytes of an event as it is published; 0 for those of the contract's sample.", metavar="N", minimum=0)
+    cpu: float = option(0.0, "CPU seconds for 1,000 events, in place of the benchmark's.", metavar="SECONDS")
+    json: bool = option(False, "Print the plan as JSON.", group="Output")

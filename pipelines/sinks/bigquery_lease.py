@@ -1,0 +1,187 @@
+"""A run's hold on days of a dataset, kept by BigQuery itself, so that two machines never replace one day at once.
+
+    penstock_writing_20261119    a table without rows; its description says the run, its expirationTime when the hold ends by itself
+
+A table that is there is not made again (409), so of two runs one is refused. The hold is renewed while its run lives and removed at
+its end. That of a run which was killed ends by itself: BigQuery removes the table; the same run, tried again, takes it over at once.
+A hold changes hands by a change under the table's etag (If-Match), so that of two who would take it one does.
+https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
+"""
+
+import json
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
+
+from google.api_core import exceptions
+from google.cloud.bigquery import Table
+
+from pipelines.sinks.bigquery import Dataset
+from pipelines.sinks.bigquery_client import patiently, reason
+from pipelines.sinks.bigquery_jobs import Place
+from pipelines.sinks.lake_commit import utc_now
+from schemas.errors import Fault, Misconfigured, Transient
+
+PREFIX = "penstock_writing_"
+SPAN = timedelta(minutes=5)  # a hold that is not renewed ends then; the clocks of two machines may differ by less
+_SHARE = 5  # renewals in that time
+_ROUNDS = 6  # of losing a hold to somebody between two requests
+
+
+class Hold(NamedTuple):
+    """Who holds a day: the run, and the process of it; until: when that ends if it is not renewed, None for never."""
+
+    run: str
+    holder: str
+    until: datetime | None
+
+
+class _Own(NamedTuple):
+    """A hold of ours: the table as BigQuery last showed it, and when it ends, as we asked for."""
+
+    table: Table
+    until: datetime
+
+
+class Lease:
+    """Days held for a run: take(), then `with renewed():`. holder: which process of the run it is, "" for a new one; over: whether a hold of the
+    same run by another process is taken over (a retry does that).
+    """
+
+    def __init__(self, place: Place, dataset: Dataset, run: str, days: Iterable[date], holder: str = "", over: bool = True,
+                 clock: Callable[[], datetime] = utc_now, span: timedelta = SPAN) -> None:
+        self.holder = holder or secrets.token_hex(8)
+        self._place, self._dataset, self._run, self._over, self._clock, self._span = place, dataset, run, over, clock, span
+        self._days, self._held = sorted(set(days)), dict[date, _Own]()
+
+    def take(self) -> None:
+        """Holds all the days or none. Raises Misconfigured, with every day that another run holds."""
+        found = []
+        for day in self._days:
+            try:
+                other = self._take(day)
+            except Transient as error:
+                found.append(Fault(f"day {day}", str(error), "try again, or check --bigquery_endpoint"))
+                break
+            except exceptions.GoogleAPICallError as error:
+                found.append(Fault(f"day {day}", f"cannot be held for this run: {reason(error)}",
+                                   "let the account make, change and delete tables in the dataset: roles/bigquery.dataEditor"))
+                break
+            if other:
+                ends = f"{other.until:%Y-%m-%d %H:%M:%S} UTC" if other.until else "never"
+                advice = (f"wait for its end, or end it; if it was killed, --run={other.run} takes the day over, and else its hold ends at {ends}")
+                found.append(Fault(f"day {day}", f"is being written by run {other.run}", advice if other.run != self._run else
+                                   "another process tries the same run: leave it to that one"))
+        if found:
+            self.release()
+            raise Misconfigured(found)
+
+    def renew(self) -> None:
+        """Puts off the end of each hold that is still ours. What BigQuery does not answer now is left to the next time."""
+        for day, mine in list(self._held.items()):
+            try:
+                self._change(day, mine.table)
+            except (exceptions.NotFound, exceptions.PreconditionFailed):
+                try:
+                    there = self._there(day)
+                except (exceptions.GoogleAPICallError, Transient):
+                    continue
+                if there is not None and _hold(there).holder == self.holder:
+                    self._held[day] = mine._replace(table=there)
+                else:
+                    del self._held[day]  # it had ended, and is somebody else's
+            except (exceptions.GoogleAPICallError, Transient):
+                continue
+
+    def release(self) -> None:
+        """Removes the holds that are ours; what cannot be removed ends by itself."""
+        for day, mine in self._held.items():
+            if mine.until <= self._clock():
+                continue  # it may be somebody else's by now
+            try:
+                patiently(lambda day=day: self._place.client.delete_table(self._name(day), retry=None, not_found_ok=True,  # type: ignore[misc]
+                                                                          timeout=self._place.patience.answer), self._place.patience)
+            except (exceptions.GoogleAPICallError, Transient):
+                continue
+        self._held.clear()
+
+    @contextmanager
+    def renewed(self) -> Iterator[None]:
+        """Renews what was taken for as long as it lasts, then releases it."""
+        end = threading.Event()
+        renewing = threading.Thread(target=self._renew_until, args=(end,), name="lease", daemon=True)
+        renewing.start()
+        try:
+            yield
+        finally:
+            end.set()
+            renewing.join()
+            self.release()
+
+    def _renew_until(self, end: threading.Event) -> None:
+        while not end.wait(self._span.total_seconds() / _SHARE):
+            self.renew()
+
+    def _take(self, day: date) -> Hold | None:
+        """The other run that holds this day; None where it is ours now."""
+        other = None
+        for _ in range(_ROUNDS):
+            until = self._clock() + self._span
+            try:
+                made = patiently(lambda until=until: self._place.client.create_table(self._table(day, until), retry=None,  # type: ignore[misc]
+                                                                                     timeout=self._place.patience.answer), self._place.patience)
+                self._held[day] = _Own(made, until)
+                return None
+            except exceptions.Conflict:
+                there = self._there(day)
+            if there is None:
+                continue
+            other = _hold(there)
+            if other.holder == self.holder:  # made by a request whose answer was lost
+                self._held[day] = _Own(there, until)
+                return None
+            if (other.until is None or other.until > self._clock()) and not (self._over and other.run == self._run):
+                return other
+            try:
+                self._change(day, there)
+                return None
+            except (exceptions.NotFound, exceptions.PreconditionFailed):
+                continue
+        return other
+
+    def _change(self, day: date, table: Table) -> None:
+        """Makes the hold ours until a span from now, where nobody has changed it meanwhile (NotFound, PreconditionFailed)."""
+        until = self._clock() + self._span
+        mine = Table.from_api_repr({**table.to_api_repr(), **self._words(until)})  # with its etag
+        made = patiently(lambda: self._place.client.update_table(mine, ["description", "expires"], retry=None, timeout=self._place.patience.answer),
+                         self._place.patience)
+        self._held[day] = _Own(made, until)
+
+    def _there(self, day: date) -> Table | None:
+        try:
+            return patiently(lambda: self._place.client.get_table(self._name(day), retry=None, timeout=self._place.patience.answer), self._place.patience)
+        except exceptions.NotFound:
+            return None
+
+    def _table(self, day: date, until: datetime) -> Table:
+        reference = {"projectId": self._dataset.project, "datasetId": self._dataset.name, "tableId": f"{PREFIX}{day:%Y%m%d}"}
+        fields = [{"name": "run", "type": "STRING", "description": "Without rows: the description of the table says who writes this day."}]
+        return Table.from_api_repr({"tableReference": reference, "schema": {"fields": fields}, **self._words(until)})
+
+    def _words(self, until: datetime) -> dict[str, Any]:
+        return {"description": json.dumps({"run": self._run, "holder": self.holder}), "expirationTime": str(int(until.timestamp() * 1000))}
+
+    def _name(self, day: date) -> str:
+        return f"{self._dataset.project}.{self._dataset.name}.{PREFIX}{day:%Y%m%d}"
+
+
+def _hold(table: Table) -> Hold:
+    """What a table says of its holder; of a table that nobody of ours made, that."""
+    try:
+        told = json.loads(table.description or "")
+        return Hold(str(told["run"]), str(told["holder"]), table.expires)
+    except (ValueError, KeyError, TypeError):
+        return Hold("unknown", "", table.expires)

@@ -1,0 +1,204 @@
+"""Appends by the Storage Write API under faults: exact rows each time, and what the default stream alone may store twice."""
+
+import threading
+from collections.abc import Iterator
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipelines.sinks.bigquery_append import MOST_BYTES
+from pipelines.sinks.bigquery_client import Patience
+from pipelines.sinks.bigquery_jobs import Failed
+from pipelines.sinks.bigquery_write import Pending, Rows, RowsRejected, commit, connect
+from schemas.errors import Misconfigured, Transient
+from tests.bigquery_server import BigQuery
+from tests.bigquery_write_server import BigQueryWrite, Fault
+
+TABLE = "projects/p/datasets/ds/tables/t"
+SCHEMA = pa.schema([pa.field("id", pa.int32(), False), pa.field("x", pa.float32()), pa.field("raw", pa.binary()), pa.field("d", pa.date32(), False)])
+FIELDS = [{"name": "id", "type": "INTEGER", "mode": "REQUIRED"}, {"name": "x", "type": "FLOAT"}, {"name": "raw", "type": "BYTES"},
+          {"name": "d", "type": "DATE", "mode": "REQUIRED"}]
+QUICK = Patience(seconds=2.0, first=0.005, answer=5.0)
+
+
+class World:
+    """A service with one table, its write API, and the ids that are stored."""
+
+    def __init__(self, service: BigQuery, write: BigQueryWrite) -> None:
+        self.service, self.write, self.client = service, write, connect(write.host)
+        service.store.make_dataset("ds", {})
+        service.store.make_table("ds", "t", {"schema": {"fields": FIELDS}})
+
+    def ids(self) -> list[int]:
+        return [r["id"] for r in self.service.ask("SELECT id FROM ds.t ORDER BY id")]
+
+    def rows(self, patience: Patience = QUICK) -> Rows:
+        return Rows(self.client, TABLE, SCHEMA, patience)
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with BigQuery() as service, BigQueryWrite(service.store) as write:
+        yield World(service, write)
+
+
+def batch(*ids: int, size: int = 3) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"id": ids, "x": [0.5] * len(ids), "raw": [bytes(size)] * len(ids), "d": [date(2026, 3, 4)] * len(ids)}, SCHEMA)
+
+
+FAULTS = {
+    "nothing": None, "503": Fault("append", "UNAVAILABLE", 2), "quota, the call goes on": Fault("append", "RESOURCE_EXHAUSTED", 3, inline=True),
+    "quota, the call ends": Fault("append", "RESOURCE_EXHAUSTED", 3), "cut in mid-append, nothing done": Fault("append", "cut", 2, after=1),
+    "an error of the service's": Fault("append", "INTERNAL", 2, after=1, inline=True), "drained": Fault("append", "drain", 2),
+}
+TWICE = {"the answer is lost": Fault("append", "lost", 1, after=1), "a time-out after it was done": Fault("append", "slow", 1, after=1, seconds=1.0)}
+
+
+@pytest.mark.parametrize("name", [*FAULTS, *TWICE])
+def test_pending_rows_are_stored_once_whatever_happens(name, world) -> None:
+    fault = {**FAULTS, **TWICE}[name]
+    world.write.faults = [] if fault is None else [Fault(**vars(fault))]
+    pending = Pending(world.client, TABLE, SCHEMA, Patience(2.0, 0.005, 0.3) if name.startswith("a time") else QUICK)
+    for n in range(4):
+        pending.append(batch(2 * n, 2 * n + 1))
+    assert world.ids() == [] and pending.finish() == 8
+    commit(world.client, TABLE, [pending.name], QUICK)
+    assert world.ids() == [*range(8)] and not any(f.times for f in world.write.faults)
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_rows_of_the_default_stream_are_stored_once(name, world) -> None:
+    fault = FAULTS[name]
+    world.write.faults = [] if fault is None else [Fault(**vars(fault))]
+    stream = world.rows()
+    assert [stream.append(batch(2 * n, 2 * n + 1)) for n in range(4)] == [[]] * 4
+    assert world.ids() == [*range(8)] and not any(f.times for f in world.write.faults)
+
+
+@pytest.mark.parametrize("name", TWICE)
+def test_where_an_answer_is_lost_the_default_stream_stores_those_rows_twice(name, world) -> None:
+    world.write.faults = [Fault(**vars(TWICE[name]))]
+    stream = world.rows(Patience(2.0, 0.005, 0.3))
+    assert [stream.append(batch(2 * n, 2 * n + 1)) for n in range(3)] == [[]] * 3
+    assert world.ids() == [0, 1, 2, 2, 3, 3, 4, 5]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named by the service", "not named"])
+@pytest.mark.parametrize("wrong", [[3], [0, 7], [1, 2, 3], [0, 1, 2, 3, 4, 5, 6]])
+def test_a_rejected_row_takes_no_other_with_it(wrong, named, world) -> None:
+    world.write.streams.rejects, world.write.streams.names_rows = lambda table, row: row["id"] in wrong, named
+    assert world.rows().append(batch(*range(8))) == wrong
+    assert world.ids() == [n for n in range(8) if n not in wrong]
+    pending = Pending(world.client, TABLE, SCHEMA, QUICK)
+    with pytest.raises(RowsRejected) as told:
+        pending.append(batch(*range(8)))
+    pending.append(batch(100))
+    assert told.value.rows == wrong and pending.finish() == 9 - len(wrong)
+
+
+def test_faults_and_rejected_rows_at_once(world) -> None:
+    world.write.streams.rejects = lambda table, row: row["id"] % 5 == 0
+    world.write.faults = [Fault("append", "UNAVAILABLE", 1, after=2), Fault("append", "INTERNAL", 1, after=3, inline=True)]
+    stream = world.rows()
+    assert [stream.append(batch(*range(10 * n, 10 * n + 10))) for n in range(5)] == [[0, 5]] * 5
+    assert world.ids() == [n for n in range(50) if n % 5]
+
+
+def test_rows_that_the_table_cannot_hold_are_found(world) -> None:
+    rows = batch(1, 2, 3).set_column(3, SCHEMA.field("d"), pa.array([0, None, 1 << 30], pa.date32()))
+    assert world.rows().append(rows) == [1, 2] and world.ids() == [1]
+
+
+def test_no_row_is_blamed_where_none_of_several_is_taken_and_none_named(world) -> None:
+    world.write.faults = [Fault("append", "INVALID_ARGUMENT", 1_000_000)]
+    with pytest.raises(Failed, match="takes no row of a whole batch"):
+        world.rows().append(batch(1, 2, 3))
+
+
+def test_large_batches_are_cut_into_requests(world) -> None:
+    stream = world.rows()
+    assert stream.append(batch(*range(30), size=1_000_000)) == [] and world.ids() == [*range(30)]
+    assert MOST_BYTES * 0.8 < world.write.largest < 10_000_000 and len(world.write.calls) < 8
+    too_large = pa.concat_batches([batch(30), batch(31, size=10_000_000), batch(32)])
+    assert stream.append(too_large) == [1] and world.ids() == [*range(31), 32]
+
+
+DRIFTS: dict[str, tuple[Any, str]] = {
+    "a column is gone": (lambda fields: fields[:1] + fields[2:], "x is missing"),
+    "a column has another type": (lambda fields: [fields[0], {"name": "x", "type": "STRING"}, *fields[2:]], "x is STRING and written as DOUBLE"),
+    "a column more is required": (lambda fields: [*fields, {"name": "more", "type": "STRING", "mode": "REQUIRED"}], "more is required and not written"),
+}
+
+
+@pytest.mark.parametrize("name", DRIFTS)
+def test_a_table_that_has_changed_blames_no_row(name, world) -> None:
+    change, told = DRIFTS[name]
+    stream = world.rows()
+    assert stream.append(batch(1)) == []
+    world.service.store.make_table("ds", "other", {"schema": {"fields": change(FIELDS)}})
+    world.service.store.tables["ds", "t"] = world.service.store.tables["ds", "other"]
+    for some in (batch(2), batch(3, 4)):
+        with pytest.raises(Failed, match=f"ds.t: has another form: {told}"):
+            stream.append(some)
+    assert world.ids() == [1]
+
+
+def test_a_nullable_column_more_is_no_matter(world) -> None:
+    stream = world.rows()
+    assert stream.append(batch(1)) == []
+    world.service.store.patch_table("ds", "t", {"schema": {"fields": [*FIELDS, {"name": "more", "type": "STRING"}]}}, None)
+    assert stream.append(batch(2)) == [] and world.ids() == [1, 2]
+
+
+def test_a_table_that_goes_missing(world) -> None:
+    stream = world.rows()
+    assert stream.append(batch(1)) == []
+    del world.service.store.tables["ds", "t"]
+    with pytest.raises(Failed, match="ds.t: TABLE_NOT_FOUND"):
+        stream.append(batch(2))
+
+
+def test_a_service_that_stays_away_is_told_and_nothing_is_stored(world) -> None:
+    world.write.faults = [Fault("append", "RESOURCE_EXHAUSTED", 1_000_000)]
+    for send in (world.rows(Patience(0.1, 0.02)).append, Pending(world.client, TABLE, SCHEMA, Patience(0.1, 0.02)).append):
+        with pytest.raises(Transient, match="ds.t: BigQuery stored nothing for 0.1 s: RESOURCE_EXHAUSTED"):
+            send(batch(1))
+    assert world.ids() == []
+
+
+@pytest.mark.parametrize("kind", ["lost", "UNAVAILABLE", "slow", "INTERNAL"])
+def test_a_commit_is_done_once_whatever_becomes_of_its_answer(kind, world) -> None:
+    pending = Pending(world.client, TABLE, SCHEMA, QUICK)
+    pending.append(batch(1, 2))
+    world.write.faults = [Fault("create|finalize|commit", kind, 3, seconds=0.5)]
+    other = Pending(world.client, TABLE, SCHEMA, Patience(5.0, 0.005, 0.2))
+    assert (pending.finish(), other.finish()) == (2, 0)
+    commit(world.client, TABLE, [pending.name, other.name], Patience(5.0, 0.005, 0.2))
+    commit(world.client, TABLE, [pending.name, other.name], QUICK)
+    assert world.ids() == [1, 2] and world.write.faults[0].times == 0
+
+
+def test_many_threads_share_a_stream(world) -> None:
+    stream, told = world.rows(), []
+    world.write.faults = [Fault("append", "cut", 3, after=10)]
+    world.write.streams.rejects = lambda table, row: row["id"] % 100 == 7
+    threads = [threading.Thread(target=lambda n=n: told.append([stream.append(batch(*range(100 * n + i, 100 * n + i + 10))) for i in range(0, 100, 10)]))
+               for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert told == [[[7], *[[]] * 9]] * 8
+    assert world.ids() == [n for n in range(800) if n % 100 != 7]
+    assert sum(call.startswith("append") for call in world.write.calls) < 8 * 11 + 60
+
+
+@pytest.mark.parametrize("endpoint", ["http://elsewhere.example:9060", "elsewhere.example", "bigquerystorage.googleapis.com.example"])
+def test_only_google_and_this_machine_are_spoken_to(endpoint) -> None:
+    with pytest.raises(Misconfigured, match="--bigquery_storage_endpoint"):
+        connect(endpoint)
+    with pytest.raises(Misconfigured, match="BIGQUERY_STORAGE_EMULATOR_HOST"):
+        connect("", {"BIGQUERY_STORAGE_EMULATOR_HOST": endpoint})
+    assert connect("", {"BIGQUERY_STORAGE_EMULATOR_HOST": "http://localhost:9060"}).transport.host == "localhost:9060"
