@@ -10,6 +10,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["pipelines*", "transforms*", "schemas*"]),
     package_data={
+        "pipelines": ["*.json"],
         "schemas": ["*/contract.yaml", "*/*.avsc", "*/*.json", "*/*.ndjson", "*/*.onnx", "*/*.gz", "*/*.txt", "*/*.md"],
         "transforms": ["detectors/*.npz", "detectors/*.gz", "detectors/*.txt", "detectors/*.md"],
     },
@@ -29,6 +30,7 @@ setup(
         "duckdb==1.5.5",
         "duckdb-extensions==1.5.5",
         "duckdb-extension-ducklake==1.5.5",
+        "duckdb-extension-httpfs==1.5.5",
         "duckdb-extension-sqlite-scanner==1.5.5",
         "pyyaml>=6",
     ],

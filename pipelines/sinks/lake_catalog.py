@@ -25,7 +25,7 @@ from schemas.errors import Fault, Misconfigured
 
 CATALOG, DATA, RUNNING, LOCK, HOLDER = "catalog.sqlite", "data", "running", "commit.lock", "stream.lock"
 _OURS = {CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal", DATA, RUNNING, LOCK, HOLDER}
-_EXTENSIONS = ("ducklake", "sqlite_scanner")
+_EXTENSIONS = ("ducklake", "sqlite_scanner", "httpfs")  # the last one encrypts what is spilled to disk; nothing is fetched with it
 _WRITER_MEMORY, _WRITER_THREADS = "400MB", 2  # it lives in the process of the pipeline; a reader has a process of its own
 _BUSY_MS = 20_000
 
@@ -98,7 +98,7 @@ class Reader:
 
 
 def load_extensions(connection: "duckdb.DuckDBPyConnection") -> None:
-    """Loads ducklake and sqlite_scanner: from the wheel that carries them, from ~/.duckdb, or from DuckDB's own server.
+    """Loads ducklake, sqlite_scanner and httpfs: from the wheel that carries them, from ~/.duckdb, or from DuckDB's own server.
 
     DuckDB checks its signature on each. Raises Misconfigured where none of the three has them.
     """
