@@ -23,23 +23,10 @@ from pipelines.tools.generate import write
 from schemas.contract import load
 from schemas.errors import Misconfigured
 from tests.dlp_faults import FaultPlan
-from tests.dlp_world import dlp_world
 from tests.runs import run
 from tests.scan import Scan
 from transforms import keys
-from transforms.keys import Keys
 from transforms.reidentify import Turned
-
-
-@pytest.fixture(scope="module")
-def ring(key_folder) -> Keys:
-    return Keys(str(key_folder))
-
-
-@pytest.fixture
-def world(ring):
-    with dlp_world(ring) as world:
-        yield world
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from schemas.fields import Field
 from tests.contracts import plain_contract
 from tests.dlp_contract import OVER_90, Addresses, batch, key, rule
 from tests.dlp_faults import FaultPlan
-from tests.dlp_world import PATIENT, World, dlp_world
+from tests.dlp_world import PATIENT, World
 from transforms import keys
 from transforms.engines.local import LocalEngine
 from transforms.engines.reversal import needs, reversals
@@ -60,17 +60,6 @@ COLUMNS = ("email", "card", "ssn", "code", "account", "born", "seen", "rate", "m
 ROWS = [{"email": f"p{i % 40}@example.com" if i % 7 else None, "card": f"41{i % 9:014}", "ssn": f"{100 + i:03}-45-{i:04}" if i % 5 else "",
          "code": "ABCD" if i % 2 else "HGFEDC", "branch": i % 3 if i % 11 else None, "account": 10_000 + i, "born": date(1970, 1, 1 + i % 28),
          "seen": datetime(2026, 3, 4, 5, 6, 7, i, timezone.utc), "rate": i / 8, "member": i % 3 == 0} for i in range(150)]
-
-
-@pytest.fixture(scope="module")
-def ring(key_folder) -> Keys:
-    return Keys(str(key_folder))
-
-
-@pytest.fixture
-def world(ring):
-    with dlp_world(ring) as world:
-        yield world
 
 
 @pytest.fixture(scope="module")
