@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 MINUTES ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo stream emulators-env bigquery-emulator test check bench dlp broker bigquery fuzz kill soak growth docs model lock clean
+.PHONY: help install dev demo stream emulators emulators-env bigquery-emulator test check bench dlp broker bigquery fuzz kill backfill soak growth docs model image image-test infra-check lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ demo: install  ## census events from files to tables, with three questions to th
 
 stream: install  ## a Pub/Sub broker, a publisher, the stream job and a live view of its tables; ^C ends them in order
 	@$(BIN)/python -m tests.live build/stream
+
+emulators: install build/emulators/gcs/installed  ## Pub/Sub, Cloud Storage and BigQuery on this machine; ^C ends them
+	@$(BIN)/python -m tests.emulators
 
 emulators-env: build/emulators/gcs/installed  ## the emulators that tests use, each in an environment of its own
 
@@ -87,6 +90,9 @@ fuzz: dev  ## 100,000 mutated rows and files
 kill: dev  ## kill the stream 200 times: nothing lost, nothing twice, every window right
 	$(BIN)/python -m tests.kills --kills=200 --suspects
 
+backfill: dev emulators-env  ## a backfill of 30 days of 10,000 rows on the emulators, killed three times: each day as if undisturbed
+	$(BIN)/python -m tests.cloud_backfill --days=30 --rows=10000 --kills=3
+
 soak: dev  ## 10 minutes of the stream at 1,000 messages a second: nothing may grow; make soak MINUTES=30
 	$(BIN)/python -m tests.soak --minutes=$(MINUTES) --rate=1000
 
@@ -101,9 +107,23 @@ model: dev  ## train the shipped models from the data that is shipped
 	$(BIN)/python schemas/telemetry/train.py
 	$(BIN)/python schemas/contact_center/train.py
 
+image:  ## the image of a job, with docker, podman or buildah; make image JOB=batch IMAGE=REGION-docker.pkg.dev/P/R/penstock PUSH=1
+	@JOB='$(JOB)' IMAGE='$(IMAGE)' PUSH='$(PUSH)' templates/image.sh $(BUILD_ARGS)
+
+image-test: dev  ## build the image on stand-ins of its bases, launch from inside it, and use it as a worker (needs buildah, mmdebstrap, go)
+	$(BIN)/python -m tests.image_run
+
+build/checkov/installed:
+	@rm -rf build/checkov; $(PYTHON) -m venv build/checkov && build/checkov/bin/python -m pip install --quiet --disable-pip-version-check checkov==3.3.30 && touch $@
+
+infra-check: dev build/checkov/installed  ## Terraform: form, arguments, our policies, checkov's (320 MB, in an environment of its own)
+	$(BIN)/python -m pytest tests/test_infra.py
+	@BC_SKIP_MAPPING=TRUE build/checkov/bin/checkov --directory infra --framework terraform --compact --quiet --skip-download
+
 lock: dev  ## lock the dependencies anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header requirements.in -o requirements.lock
 	uv pip compile --quiet --universal --python-version 3.10 --generate-hashes --no-emit-index-url --no-header requirements-dev.in -o requirements-dev.lock
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header templates/sbom.in -o templates/sbom.lock
 
 clean:  ## remove what was built
 	rm -rf build .venv .pytest_cache .ruff_cache .mypy_cache .hypothesis *.egg-info

@@ -31,7 +31,6 @@ from pipelines.options import StreamOptions
 from pipelines.plan_sample import measure
 from pipelines.sinks.bigquery import Dataset
 from pipelines.starting import Means
-from pipelines.starting import Means
 from pipelines.tools.sequence import Mix, sequence, stream_of
 from pipelines.window_rows import Complete
 from schemas.contract import load, shipped
@@ -40,7 +39,6 @@ from transforms.engines.local import LocalEngine
 from transforms.formats.block import Message
 from transforms.keys import Keys
 from transforms.message_coder import MessageCoder
-from transforms.onnx import OnnxHandler
 from transforms.onnx import OnnxHandler
 
 SUBSCRIPTION = "projects/bench-project/subscriptions/bench"

@@ -42,6 +42,9 @@ COMMANDS = {
     "reidentify": Command(options.ReidentifyOptions, "pipelines.reidentify", "Turns tokens back into values for named columns of a query, audited.", True),
     "keys": Command(tools.KeysOptions, "pipelines.tools.keys", "Makes a key folder: a master key, and the key pair for failures."),
     "plan": Command(tools.PlanOptions, "pipelines.tools.plan", "Workers, quotas and price of a stream at a rate: needed, given, what to raise first."),
+    "check": Command(tools.CheckOptions, "pipelines.tools.check", "Everything that can be known before a launch, all at once; changes nothing."),
+    "spec": Command(tools.SpecOptions, "pipelines.tools.spec", "Writes the Flex Template of a job, from its options."),
+    "launch": Command(tools.LaunchOptions, "pipelines.tools.launch", "A job on Dataflow: validates, runs, updates, drains or cancels it, tells of it."),
     "open": Command(tools.OpenOptions, "pipelines.tools.open", "Prints sealed failures in clear, with the private key."),
 }
 

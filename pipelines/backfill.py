@@ -38,7 +38,7 @@ def run(options: BackfillOptions, beam_arguments: list[str]) -> int:
     Raises Misconfigured where it cannot run, also where another run is writing one of the days.
     """
     contract, days = _checked(options)
-    keys = open_keys(options.keys)  # before the days begin: two of them would both make it
+    keys = open_keys(options.keys, endpoint=options.secrets_endpoint)  # before the days begin: two of them would both make it
     assert keys is not None
     about = {"contract": f"{contract.name} {contract.version}", "policy": contract.policy_digest, "model": contract.model.sha256 if contract.model else None,
              "keys": str(Path(keys.folder).resolve()), "from": str(days[0]), "to": str(days[-1]), "arguments": arguments(options, None, beam_arguments)}

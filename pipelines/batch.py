@@ -9,17 +9,17 @@ from datetime import datetime, timezone
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import graph
+from pipelines import batch_graph, graph
 from pipelines.keyfolder import open_keys
 from pipelines.options import BatchOptions
 from pipelines.progress import Watch
 from pipelines.sinks.bigquery_replace import Replacement, Target
 from pipelines.sinks.lake import Lake
 from pipelines.sources.files import ReadFiles
-from pipelines.sources.listing import InputFile, listed
-from pipelines.sources.manifest import check, read_manifest
+from pipelines.sources.listing import listed
 from pipelines.sources.verdict import VERDICT
 from pipelines.starting import Faults, beam_options, lineage_of, means_of
+from pipelines.submitting import RUNNER
 from pipelines.trace import frames
 from schemas.contract import Contract, load
 from transforms.decode import Decode
@@ -31,18 +31,20 @@ SHARD_BYTES = 1 << 30  # of input a shard: about two million rows' digests
 
 
 def run(options: BatchOptions, beam_arguments: list[str]) -> int:
-    """Runs the job on this machine; exit code 0 where it is done and balanced, 1 where it failed.
+    """Runs the job on this machine, or hands its graph to Dataflow; exit code 0 where it is done and balanced, 1 where it failed.
 
     Raises Misconfigured, with every fault, where it cannot run.
     """
+    if options.runner == RUNNER:
+        return batch_graph.run(options, beam_arguments)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     faults = Faults()
     given = faults.of(lambda: beam_options(options.runner, beam_arguments))
     contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
     files = faults.of(lambda: listed(options.input, options.storage_endpoint))
-    expected = faults.of(lambda: _expected(options, files)) if files else None
+    expected = faults.of(lambda: batch_graph.expected_rows(options, files)) if files else None
     target = faults.of(lambda: _target(options, contract)) if contract else None
-    means = means_of(options, contract, faults, lambda: open_keys(options.keys, make=not faults.found))
+    means = means_of(options, contract, faults, lambda: open_keys(options.keys, not faults.found, options.secrets_endpoint))
     faults.stop()
     assert contract and files and given and means
     keys, engine, handler = means
@@ -60,11 +62,6 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
             events=lake.write_events(), failures=lake.write_failures(),
             outcome=lake.commit("batch", options.partition, started, lineage_of(options.engine, engine)))
         return _run(options, parts, given, lake)
-
-
-def _expected(options: BatchOptions, files: tuple[InputFile, ...]) -> dict[int, tuple[str, int]] | None:
-    """The rows that the manifest says, by the file's index; None without one. Raises Misconfigured where the files are not those of it."""
-    return check(files, read_manifest(options.manifest, options.storage_endpoint)) if options.manifest else None
 
 
 def _target(options: BatchOptions, contract: Contract) -> Target | None:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Any, TypeVar
 
 from pipelines import forms
-from pipelines.forms import Days
+from pipelines.forms import Days as Days
 from schemas.errors import Fault, Misconfigured
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler
 
-from pipelines.sinks.loaded import Loaded
+from pipelines.sinks.loaded import Insist, Loaded
 from schemas.contract import Contract
 from transforms.deidentify import Deidentify, EngineConfig
 from transforms.infer import Infer
@@ -79,7 +79,10 @@ def build(pipeline: beam.Pipeline, parts: Parts) -> None:
         outcome.append(first.tally)
         failed = first.refused
     sealed = failed | "Seal" >> Seal(parts.run, parts.public_pem)
-    _load(sealed, "LoadFailures", parts.failures, [], outcome)
+    homeless: list[Any] = []
+    _load(sealed, "LoadFailures", parts.failures, homeless, outcome)
+    for rejected in homeless:
+        rejected | "Insist" >> Insist("failures")
     tuple(outcome) | "Commit" >> parts.outcome
 
 

@@ -9,8 +9,10 @@ from schemas.errors import Reason, Stage
 
 MADE_WITH = "Key folder that the tables were made with; else PENSTOCK_KEYS, else .penstock/keys."
 KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use; or a secret."
+SECRETS = "Host of Secret Manager, else SECRET_MANAGER_EMULATOR_HOST, else Google's; loopback is spoken to without TLS."
 CONTRACT = "Name of a shipped contract, or a folder that holds one."
 BIGQUERY = "URL of BigQuery, else BIGQUERY_EMULATOR_HOST, else Google's; loopback (http://localhost:9050) is spoken to without TLS."
+BIGQUERY_STORAGE = "Host of the Storage Write API, else BIGQUERY_STORAGE_EMULATOR_HOST, else Google's; loopback is spoken to without TLS."
 STORAGE = "URL of Cloud Storage, else STORAGE_EMULATOR_HOST, else Google's; loopback (http://localhost:9023) is spoken to without TLS."
 MANIFEST = "What the files must be (penstock manifest writes it): held against them before the run, and their rows before its commit."
 PUBSUB = "Host of Pub/Sub, else PUBSUB_EMULATOR_HOST, else Google's; loopback is spoken to without TLS."
@@ -27,7 +29,8 @@ class OfContract:
 class _Keys:
     """The key folder, and whether keys may stand in clear."""
 
-    keys: str = option("", KEYS, metavar="DIR", group="Keys", local=True)
+    keys: str = option("", KEYS, metavar="DIR|projects/P/secrets/S/versions/N", group="Keys")
+    secrets_endpoint: str = option("", SECRETS, metavar="HOST:PORT", group="Keys", local=True)
     allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys", local=True)
 
 
@@ -88,7 +91,7 @@ class StreamOptions(_Job, OfContract):
 
     subscription: str = required("Pub/Sub subscription to read: projects/P/subscriptions/S.", metavar="SUBSCRIPTION",
                                  pattern=f"projects/{RESOURCE}/subscriptions/{RESOURCE}", picker="PUBSUB_SUBSCRIPTION")
-    output: str = required("Folder of the tables; made when missing.", metavar="DIR")
+    output: str = required("Folder of the tables, made when missing; or a dataset of BigQuery.", metavar="DIR|bq://PROJECT.DATASET")
     for_: timedelta = option(timedelta(0), "End after so long; without it, at a signal.", metavar="SPAN", local=True)
     until_idle: timedelta = option(timedelta(0), "End when nothing has come for so long.", metavar="SPAN", local=True)
     wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency.", metavar="SPAN")
@@ -96,6 +99,12 @@ class StreamOptions(_Job, OfContract):
     id_attribute: str = option("", "Message attribute that holds the id, in place of the contract's field in the body.", metavar="NAME")
     time_attribute: str = option("", "Message attribute that holds the event time (RFC 3339, or milliseconds since 1970).", metavar="NAME")
     pubsub_endpoint: str = option("", PUBSUB, metavar="HOST:PORT", local=True)
+    write: str = option("storage_write", "How rows go into BigQuery: Arrow by the Storage Write API, by insertAll, or once by Beam's Java sink (Dataflow).",
+                        choices=("storage_write", "insert_all", "exactly_once"), group="BigQuery")
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
+    bigquery_storage_endpoint: str = option("", BIGQUERY_STORAGE, metavar="HOST:PORT", group="BigQuery", local=True)
+    expansion_service: str = option("", "For exactly_once: the jar of Beam's Java expansion service for Google Cloud, or where one runs; else the jar that "
+                                    "Beam keeps.", metavar="JAR|HOST:PORT", group="BigQuery")
     json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output", local=True)
     runner: str = option("DirectRunner", "Beam runner; DirectRunner is bounded runs on FnApiRunner, DataflowRunner the streaming graph.",
                          group="Beam", metavar="NAME")
@@ -105,7 +114,7 @@ class StreamOptions(_Job, OfContract):
 class ReplayOptions(_Job):
     """penstock replay"""
 
-    failures: str = required("The tables: the --output of a job.", metavar="OUT")
+    failures: str = required("The tables: the --output of a job.", metavar="DIR|bq://PROJECT.DATASET")
     private_key: str = option("", "What opens the failures: failures.private.pem of the key folder, or a key version of Cloud KMS.",
                               metavar="FILE|projects/.../cryptoKeyVersions/N")
     contract: str = option("", CONTRACT + " Without it, the shipped one whose name the tables carry.", metavar="NAME|DIR")
@@ -121,6 +130,7 @@ class ReplayOptions(_Job):
     keys: str = option("", MADE_WITH, metavar="DIR", group="Keys", local=True)
     kms_endpoint: str = option("", "Host of Cloud KMS; a loopback address (localhost:8087) is spoken to without TLS.", metavar="HOST:PORT", group="Keys",
                               local=True)
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
     json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output", local=True)
 
 
@@ -128,9 +138,10 @@ class ReplayOptions(_Job):
 class WindowsOptions(OfContract):
     """penstock windows"""
 
-    output: str = required("The tables: the --output of a job.", metavar="DIR")
+    output: str = required("The tables: the --output of a job.", metavar="DIR|bq://PROJECT.DATASET")
     partition: Days = option((), "Days (UTC) whose windows are rebuilt; without it, all.", metavar="DAY,...")
     allow_unwrapped_keys: bool = option(False, "Take templates that hold a key in clear: for tests, never for data.", group="Keys")
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
     json: bool = option(False, "Print what was done as JSON, as the last line.", group="Output")
 
 
@@ -142,7 +153,7 @@ class ReidentifyOptions(_Engine, OfContract):
     sql: str = required("A SELECT over them; its answer holds the columns to turn back, and the fields that their contexts come from.",
                         positional=True, metavar="SQL")
     columns: str = required("Columns of the answer whose tokens become values, commas between.", metavar="COLUMN,...")
-    purpose: str = option("", "Why, in words, for the audit row; it may not be empty.")
+    purpose: str = required("Why, in words, for the audit row; it may not be empty.")
     destination: str = required("Folder for the result, new or empty, outside OUT; only its owner may read it.", metavar="DIR")
     requested_by: str = option("", "Who asks, for the audit row; else the name of the user.", metavar="NAME")
     engine: str = option("local", "What turns tokens back: the one that made them.", choices=("local", "dlp"))

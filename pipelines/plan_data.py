@@ -17,8 +17,6 @@ from schemas.errors import Fault, Misconfigured
 
 MEASURED, QUOTAS, PRICES = "plan_measured.json", "plan_quotas.json", "plan_prices.json"
 KINDS = ("measured", "code", "read", "secondary", "memory", "assumed", "unknown")
-LIKENESS = "census"
-"""The contract whose CPU time is taken for one that no benchmark has run."""
 
 
 class Origin(NamedTuple):
@@ -38,19 +36,24 @@ def read(file: str) -> tuple[dict[str, Any], ...]:
 
 def origins(file: str) -> list[Origin]:
     """Where the figures of a file are from."""
-    return [Origin(f"{line['name']}{' of ' + line['contract'] if 'contract' in line else ''}", line["kind"], line["source"], line["date"]) for line in read(file)]
+    return [Origin(" of ".join(filter(None, (line["name"], line.get("contract")))), line["kind"], line["source"], line["date"]) for line in read(file)]
 
 
-def known_contracts() -> tuple[str, ...]:
-    """Those whose CPU time was measured."""
-    return tuple(line["contract"] for line in read(MEASURED) if line["name"] == "cpu_s_per_1000")
+def measured_times() -> dict[str, float]:
+    """CPU seconds for 1,000 events, by the contract whose events they were."""
+    return {line["contract"]: line["value"] for line in read(MEASURED) if line["name"] == "cpu_s_per_1000"}
+
+
+def likeness(contract: str) -> str:
+    """The contract whose CPU time is taken: its own, else the slowest that was measured."""
+    times = measured_times()
+    return contract if contract in times else max(times, key=lambda name: times[name])
 
 
 def measured(contract: str, cpu_s_per_1000: float = 0.0) -> Measured:
     """The constants for a contract. cpu_s_per_1000: in place of the benchmark's."""
     values = {line["name"]: line["value"] for line in read(MEASURED) if "contract" not in line}
-    cpu = {line["contract"]: line["value"] for line in read(MEASURED) if line["name"] == "cpu_s_per_1000"}
-    return Measured(cpu_seconds=(cpu_s_per_1000 or cpu.get(contract, cpu[LIKENESS])) / 1_000, **values)
+    return Measured(cpu_seconds=(cpu_s_per_1000 or measured_times()[likeness(contract)]) / 1_000, **values)
 
 
 def quotas(region: str, given: Mapping[str, float], max_workers: int | None, shards: int, where: str) -> dict[str, Quota]:
@@ -59,7 +62,8 @@ def quotas(region: str, given: Mapping[str, float], max_workers: int | None, sha
     Raises Misconfigured for quotas that no plan knows.
     """
     published = {line["name"]: line for line in read(QUOTAS)}
-    faults = [Fault(f"{where}: quotas.{name}", "is no quota that a plan knows", f"name one of {', '.join(published)}") for name in given if name not in published]
+    faults = [Fault(f"{where}: quotas.{name}", "is no quota that a plan knows", f"name one of {', '.join(published)}")
+              for name in given if name not in published]
     faults += [Fault(f"{where}: quotas.{name}", "is less than 0", "give what the project has") for name, number in given.items() if number < 0]
     if faults:
         raise Misconfigured(faults)
@@ -70,17 +74,18 @@ def quotas(region: str, given: Mapping[str, float], max_workers: int | None, sha
         found[name] = Quota(name, number, line["unit"], where if own else f"{line['kind']}: {line['source']} ({line['date']})", line["remedy"])
     found["max_workers"] = Quota("max_workers", max_workers, "workers that the profile allows", where, "raise max_workers in the profile")
     found["shards"] = Quota("shards", shards, "keys of Gather, each worked on by one thread", "transforms/gather.py",
-                            "no setting does: the number of shards is fixed while a job lives. Split the topic over several jobs, or take fewer CPU seconds an event")
+                            "no setting does: the number of shards is fixed while a job lives. Split the topic over several jobs")
     return found
 
 
 def prices() -> dict[str, Price]:
     """The price table by name."""
-    return {line["name"]: Price(line["name"], line["part"], line["price"], line["unit"], line.get("free", 0.0), line.get("over", math.inf), line.get("price_over", 0.0))
-            for line in read(PRICES)}
+    return {line["name"]: Price(line["name"], line["part"], line["price"], line["unit"], line.get("free", 0.0), line.get("over", math.inf),
+                                line.get("price_over", 0.0)) for line in read(PRICES)}
 
 
-_MEMORY = {"n1": (3.75, 6.5, 0.9)} | dict.fromkeys(("n2", "n2d", "n4", "e2", "c2", "c2d", "t2d"), (4.0, 8.0, 1.0)) | dict.fromkeys(("c3", "c3d"), (4.0, 8.0, 2.0))
+_MEMORY = {"n1": (3.75, 6.5, 0.9), **dict.fromkeys(("n2", "n2d", "n4", "e2", "c2", "c2d", "t2d"), (4.0, 8.0, 1.0)),
+           **dict.fromkeys(("c3", "c3d"), (4.0, 8.0, 2.0))}
 """GB of memory a vCPU of standard, highmem and highcpu machines. https://cloud.google.com/compute/docs/machine-resource"""
 DISK_GB = 30
 """What Dataflow gives a worker of a streaming job with Streaming Engine where nothing is asked."""

@@ -1,7 +1,7 @@
 """What a plan measures of a contract: the events of its sample, taken the way that a job takes them.
 
 The sample is FOLDER/sample.ndjson: made-up events as they are published. Nothing leaves this machine: the local engine
-de-identifies them under keys that live as long as the call, and requests to DLP are packed, weighed and thrown away.
+de-identifies them, and requests to DLP are packed, weighed and thrown away.
 """
 
 import tempfile
@@ -33,7 +33,8 @@ from transforms.keys import Keys
 SAMPLE = "sample.ndjson"
 MOST = 2_000
 """Lines of the sample that are looked at: what a batch of a stream holds at most."""
-LATER = {"score": 8, "label": 1, "contract_version": 6, "policy_digest": 66, "model_name": 20, "model_version": 6, "model_digest": 66, "run": 26, "watermark": 8}
+LATER = {"score": 8, "label": 1, "contract_version": 6, "policy_digest": 66, "model_name": 20, "model_version": 6, "model_digest": 66,
+         "run": 26, "watermark": 8}
 """Bytes that BigQuery counts of the columns which Infer and Load add."""
 
 
@@ -64,11 +65,13 @@ def measure(contract: Contract) -> Sample:
     """What a plan needs to know of the contract's events. Raises Misconfigured where there is no sample that the contract takes."""
     found = lines(contract)
     with tempfile.TemporaryDirectory() as folder:
-        keys.make(Path(folder) / "keys")
-        ring = Keys(str(Path(folder) / "keys"))
+        # Made-up events, and nothing is kept: the key protects nothing. The same one each time plans the same each time.
+        (Path(folder) / keys.MASTER).write_bytes(bytes(32))
+        ring = Keys(folder)
         batch = _decoded(contract, ring, found)
         if not batch.num_rows:
-            raise Misconfigured([Fault(str(Path(contract.folder) / SAMPLE), "holds no event that the contract takes", "see `penstock batch` over it, and mend it")])
+            raise Misconfigured([Fault(str(Path(contract.folder) / SAMPLE), "holds no event that the contract takes",
+                                       "run `penstock batch` over it: its failures say why")])
         stored = _stored_bytes(contract, LocalEngine(contract, ring).start(), batch)
     return Sample(len(found), sum(map(len, found)) / len(found), stored, dlp_share(contract, batch))
 
@@ -99,8 +102,8 @@ def logical_bytes(column: pa.Array) -> int:
     if pa.types.is_dictionary(kind):
         return logical_bytes(column.cast(kind.value_type))
     if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        return int(text_bytes(column).sum()) + 2 * there
-    return there if pa.types.is_boolean(kind) else 8 * there
+        return int(text_bytes(column).sum()) + 2 * int(there)
+    return int(there if pa.types.is_boolean(kind) else 8 * there)
 
 
 def dlp_share(contract: Contract, batch: pa.RecordBatch) -> DlpShare:

@@ -158,7 +158,7 @@ def _columns(options: ReidentifyOptions) -> tuple[str, ...]:
 
 
 def _keys(options: ReidentifyOptions) -> Keys:
-    keys = open_keys(options.keys, make=False)
+    keys = open_keys(options.keys, False, options.secrets_endpoint)
     if keys is None:
         raise Misconfigured([Fault("--keys", "there is no key folder", "give the one that the tables were made with")])
     return keys

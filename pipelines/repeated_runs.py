@@ -33,6 +33,7 @@ from pipelines.totals import Totals
 from pipelines.trace import frames
 from pipelines.watermark import Watermark
 from schemas.contract import Contract
+from schemas.errors import Transient
 from transforms.decode import Decode
 from transforms.deduplicate import Marks, Sift
 from transforms.formats.block import Block
@@ -88,10 +89,8 @@ class Stream:
                 self._runs()
             if not self.totals.balanced:
                 problem = "the books of its last run do not balance"
-        except (Gone, Held) as told:
-            problem = str(told)
-        except Exception as error:  # whatever it is, its text may hold a row: say where, not what
-            problem = frames(error)
+        except Exception as error:
+            problem = _told(error)
         finally:
             self.subscription.give_back()
             self.subscription.close()
@@ -160,7 +159,7 @@ class Stream:
             except Exception as error:
                 if attempt == TRIES or self.stop.is_set():
                     raise
-                print(f"penstock stream: a run failed and is tried again: {frames(error)}", file=sys.stderr)
+                print(f"penstock stream: a run failed and is tried again: {_told(error)}", file=sys.stderr)
                 self.stop.wait(PAUSE * 2 ** (attempt - 1))
         self._once(part)
 
@@ -196,7 +195,8 @@ class Stream:
             if not part.received and not (changes and (changes.rows.num_rows or changes.gone.num_rows)):
                 return None
             row = self.tables.commit(Finished(
-                run.id, number, started, [o for o in run.outcome if not isinstance(o, (Tally, Marks, pa.RecordBatch))], [o for o in run.outcome if isinstance(o, Tally)],
+                run.id, number, started, [o for o in run.outcome if not isinstance(o, (Tally, Marks, pa.RecordBatch))],
+                [o for o in run.outcome if isinstance(o, Tally)],
                 watermark.value, watermark.greatest, self.engine, changes))
         except BaseException:
             if self.windows:
@@ -227,3 +227,8 @@ class Stream:
         self.seen = Seen(self.tables.marks, self.tables.days(), self.contract.horizon)
         self.failed = Failed(self.tables.failed(self.options.subscription))
         self.windows = StreamWindows(self.contract, self.tables, state) if self.contract.windows else None
+
+
+def _told(error: Exception) -> str:
+    """What is said of an error: the text of one of ours; of any other, which may hold a row, where it was, not what."""
+    return str(error) if isinstance(error, (Gone, Held, Transient)) else frames(error)

@@ -16,8 +16,9 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.typehints.decorators import no_annotations
 
 from pipelines.hand import Hand, Run
+from pipelines.sinks.bigquery_files import Staged
 from pipelines.sinks.lake_files import Written
-from pipelines.sinks.lake_replays import Failure
+from pipelines.sinks.replays import Failure
 from schemas.errors import Stage
 from transforms.batch import ORIGIN, with_column
 from transforms.decode import AHEAD
@@ -110,7 +111,7 @@ class StoreNamed(beam.PTransform):
         super().__init__()
         self.hand, self.sink = hand, sink
 
-    def expand(self, events: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Written]:
+    def expand(self, events: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[Written | Staged]:
         named = events | "Name" >> beam.ParDo(_NameFn(self.hand)).with_output_types(pa.RecordBatch)
         return named | "Store" >> self.sink
 

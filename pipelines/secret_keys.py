@@ -11,7 +11,9 @@ https://cloud.google.com/secret-manager/docs/access-secret-version
 import base64
 import binascii
 import json
+import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +33,7 @@ from transforms.engines.channel import is_loopback
 from transforms.keys import MASTER, PUBLIC, Keys
 
 VERSION = re.compile(r"projects/[^/]+/(locations/[^/]+/)?secrets/[A-Za-z0-9_-]{1,255}/versions/[0-9]+")
+EMULATOR = "SECRET_MANAGER_EMULATOR_HOST"
 GLOBAL = "secretmanager.googleapis.com"
 _SECONDS = 60.0
 _PASSING = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.ResourceExhausted, exceptions.InternalServerError)
@@ -50,7 +53,10 @@ class _Payload(NamedTuple):
 
 @dataclass(frozen=True)
 class SecretKeys(Keys):
-    """Keys of a secret's version; `folder` is its name. endpoint: "" (the global one), HOST or HOST:PORT."""
+    """Keys of a secret's version; `folder` is its name.
+
+    endpoint: "" for SECRET_MANAGER_EMULATOR_HOST where it is set, else the global one; HOST or HOST:PORT.
+    """
 
     endpoint: str = ""
 
@@ -113,13 +119,14 @@ def _payload(version: str, endpoint: str) -> _Payload:
                                "upload what `penstock keys DIR --secret=FILE` writes")])
 
 
-def _connect(endpoint: str) -> SecretManagerServiceClient:
+def _connect(given: str, environment: Mapping[str, str] = os.environ) -> SecretManagerServiceClient:
     """A client: with TLS and the credentials of the environment, or without both to a loopback address. Raises Misconfigured."""
+    where, endpoint = ("--secrets_endpoint", given) if given else (EMULATOR, environment.get(EMULATOR, ""))
     if is_loopback(endpoint):
         channel = grpc.insecure_channel(endpoint, options=[("grpc.enable_http_proxy", 0)])
         return SecretManagerServiceClient(transport=SecretManagerServiceGrpcTransport(channel=channel))
     if endpoint and not re.fullmatch(r"([a-z0-9-]+\.)+googleapis\.com(:\d{1,5})?", endpoint):
-        raise Misconfigured([Fault("--secrets_endpoint", "is neither an endpoint of Google's nor on this machine: keys in clear would pass",
+        raise Misconfigured([Fault(where, "is neither an endpoint of Google's nor on this machine: keys in clear would pass",
                                    "give HOST or HOST:PORT, without http://, such as secretmanager.europe-west4.rep.googleapis.com, or localhost:8088")])
     try:
         transport: Any = SecretManagerServiceGrpcTransport(host=endpoint or GLOBAL)

@@ -11,10 +11,14 @@ from pipelines import stream_graph
 from pipelines.keyfolder import open_keys
 from pipelines.options import StreamOptions
 from pipelines.repeated_runs import Stream
+from pipelines.sinks.bigquery_stream import StreamDataset, StreamTarget
 from pipelines.sinks.lake_stream import StreamLake
 from pipelines.sources.pubsub import Subscription, subscriber
 from pipelines.starting import Faults, beam_options, means_of
-from schemas.contract import load
+from pipelines.submitting import RUNNER
+from schemas.contract import Contract, load
+from schemas.errors import Fault, Misconfigured
+from transforms.keys import Keys
 
 
 def run(options: StreamOptions, beam_arguments: list[str], job: Callable[..., Stream] = Stream) -> int:
@@ -22,7 +26,7 @@ def run(options: StreamOptions, beam_arguments: list[str], job: Callable[..., St
 
     job: makes the Stream, for tests that kill it at its steps. Raises Misconfigured, with every fault, where it cannot run.
     """
-    if options.runner == stream_graph.RUNNER:
+    if options.runner == RUNNER:
         return stream_graph.run(options, beam_arguments)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     faults = Faults()
@@ -32,12 +36,23 @@ def run(options: StreamOptions, beam_arguments: list[str], job: Callable[..., St
     subscription = Subscription(client, options.subscription, options.max_messages) if client else None
     if subscription:
         faults.of(subscription.check)
-    means = means_of(options, contract, faults, lambda: open_keys(options.keys, make=not faults.found))
+    opened = faults.of(lambda: _tables(options, contract)) if contract else None
+    means = means_of(options, contract, faults, lambda: open_keys(options.keys, not faults.found, options.secrets_endpoint))
     faults.stop()
-    assert contract and given and means and subscription
+    assert contract and given and means and subscription and opened
     started = datetime.now(timezone.utc)
     name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    holder = f"the stream {name} of {options.subscription} (process {os.getpid()} on {socket.gethostname()})"
-    with StreamLake(options.output, contract, name, holder) as lake:
-        stream = job(options, contract, means, given, lake, subscription, started)
-        return stream.go()
+    with opened(name, means.keys) as tables:
+        return job(options, contract, means, given, tables, subscription, started).go()
+
+
+def _tables(options: StreamOptions, contract: Contract) -> Callable[[str, Keys], StreamLake | StreamDataset]:
+    """What opens the tables, given the stream's name and the keys. Raises Misconfigured where they are none that it can write."""
+    if not options.output.startswith("bq://"):
+        return lambda name, keys: StreamLake(options.output, contract, name, f"the stream {name} of {options.subscription} "
+                                             f"(process {os.getpid()} on {socket.gethostname()})")
+    if options.write != "storage_write":
+        raise Misconfigured([Fault("--write", f"{options.write} is a way of the streaming graph", "leave it out: on one machine each run is one pending stream "
+                                   f"a table; or give --runner={RUNNER}")])
+    target = StreamTarget.of(options.output, contract, options.bigquery_endpoint, options.bigquery_storage_endpoint)
+    return lambda name, keys: StreamDataset(target, name, options.subscription, keys.public_pem())

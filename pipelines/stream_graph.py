@@ -6,21 +6,21 @@ from datetime import datetime, timezone
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 from apache_beam.typehints.decorators import no_annotations
 
 from pipelines import graph
 from pipelines.keyfolder import open_keys
 from pipelines.options import StreamOptions
+from pipelines.sinks.append_rows import AppendRows
 from pipelines.sinks.bigquery import Dataset, InsertRows, KeepBooks, dataset
 from pipelines.sinks.loaded import Loaded
 from pipelines.sources.subscription import ReadSubscription
 from pipelines.starting import Faults, Means, lineage_of, means_of
+from pipelines.submitting import dataflow_options, label, submit
 from pipelines.window_rows import Complete
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract, load
-from schemas.errors import Fault, Misconfigured
-from schemas.tables import FAILURES
+from schemas.tables import FAILURES, RUNS
 from transforms.columns import Typing
 from transforms.decode import Digest, decode
 from transforms.formats.block import Block
@@ -29,23 +29,25 @@ from transforms.gather import Gather
 from transforms.keys import Keys
 from transforms.window_stream import WindowStream
 
-RUNNER = "DataflowRunner"
-
 
 def run(options: StreamOptions, beam_arguments: list[str]) -> int:
-    """Builds the graph and dry-runs it. Raises Misconfigured, with every fault, where it cannot."""
+    """Builds the graph, and dry-runs it, writes it as a job file or submits it; a stream that runs is not waited for.
+
+    Raises Misconfigured, with every fault, where it cannot.
+    """
     faults = Faults()
-    given = faults.of(lambda: _options(options, beam_arguments))
+    given = faults.of(lambda: dataflow_options(options, beam_arguments, "--streaming"))
     contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
     tables = faults.of(lambda: dataset(options.output))
-    means = means_of(options, contract, faults, lambda: open_keys(options.keys, make=not faults.found))
+    if options.keys.startswith("projects/"):
+        faults.stop()  # before anybody is asked
+    means = means_of(options, contract, faults, lambda: open_keys(options.keys, not faults.found, options.secrets_endpoint))
     faults.stop()
     assert contract and given and tables and means
-    pipeline = beam.Pipeline(RUNNER, options=given)
+    label(given, contract)
+    pipeline = beam.Pipeline(options=given)
     graph.build(pipeline, parts(options, contract, means, tables, ReadSubscription(options.subscription)))
-    pipeline.run()
-    steps = len(pipeline.to_runner_api().components.transforms)
-    print(f"the graph of {contract.name} {contract.version} was built and dry-run for Dataflow: {steps} transforms")
+    submit(pipeline, given, contract)
     return 0
 
 
@@ -54,23 +56,30 @@ def parts(options: StreamOptions, contract: Contract, means: Means, tables: Data
     keys, engine, handler = means
     run_id = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     known = front(contract, options.id_attribute, options.time_attribute)
+    insert = sink(options, tables)
     return graph.Parts(
         contract=contract, read=read, decode=None,
         deduplicate=Gather(contract, options.subscription, Decoder(contract, keys, known), known, wait=options.wait), engine=engine,
         handler=handler, public_pem=keys.public_pem(), run=run_id,
-        events=InsertRows(tables.table("events"), stored_columns(contract), run_id),
-        failures=InsertRows(tables.table("failures"), FAILURES),
+        events=insert("events", stored_columns(contract), run_id), failures=insert("failures", FAILURES),
         window=WindowStream(contract) if contract.windows else None,
-        windows=LoadWindows(contract, run_id, tables.table("windows")) if contract.windows else None,
-        outcome=KeepBooks(tables.table("runs"), run_id, f"{contract.name} {contract.version}", lineage_of(options.engine, engine)))
+        windows=LoadWindows(contract, run_id, insert("windows", window_columns(contract))) if contract.windows else None,
+        outcome=KeepBooks(insert("runs", RUNS), run_id, f"{contract.name} {contract.version}", lineage_of(options.engine, engine)))
+
+
+def sink(options: StreamOptions, tables: Dataset) -> Callable[..., beam.PTransform]:
+    """What makes the sink of a table of its name, its columns, and the run where its rows are events."""
+    if options.write == "insert_all":
+        return lambda name, columns, run="": InsertRows(tables.table(name), columns, run)
+    return lambda name, columns, run="": AppendRows(tables.path(name), columns, run, options.bigquery_storage_endpoint)
 
 
 class LoadWindows(beam.PTransform):
     """Panes to rows of the windows table, scored. A pane that is told again is a row more: the greatest `pane` is the last word."""
 
-    def __init__(self, contract: Contract, run_id: str, table: str) -> None:
+    def __init__(self, contract: Contract, run_id: str, insert: beam.PTransform) -> None:
         super().__init__()
-        self.complete, self.insert = Complete(contract, run_id), InsertRows(table, window_columns(contract))
+        self.complete, self.insert = Complete(contract, run_id), insert
 
     @no_annotations  # Beam cannot read those of several collections
     def expand(self, panes: beam.PCollection[pa.RecordBatch]) -> Loaded:
@@ -87,20 +96,3 @@ class Decoder:
     def __call__(self) -> Callable[[Block], tuple[pa.RecordBatch, pa.RecordBatch]]:
         typing, digest = Typing(self.contract), Digest(self.contract, self.keys.derive("row digests"))
         return lambda block: decode(block, self.contract, typing, digest, front=self.known)
-
-
-def _options(options: StreamOptions, arguments: list[str]) -> PipelineOptions:
-    """Beam's options for Dataflow. Raises Misconfigured."""
-    given = PipelineOptions([*arguments, f"--project={options.project}", "--no_save_main_session", "--streaming",
-                             "--experiments=disable_always_on_exception_sampling"])  # it would write the element that failed into a bucket
-    faults = []
-    if not given.get_all_options().get("dry_run"):
-        faults.append(Fault("--runner=DataflowRunner", "is not launched from here yet: its workers have no way to a key folder",
-                            "give --dry_run=true to build and check the graph"))
-    cloud = given.view_as(GoogleCloudOptions)
-    for name in ("project", "region", "temp_location"):
-        if not getattr(cloud, name):
-            faults.append(Fault(f"--{name}", "is missing: Dataflow needs it", f"give --{name}=..."))
-    if faults:
-        raise Misconfigured(faults)
-    return given

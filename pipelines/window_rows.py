@@ -10,10 +10,18 @@ import pyarrow.compute as pc
 from schemas.arrow import arrow_schema, window_columns
 from schemas.contract import Contract
 from schemas.windows import Windowing
+from transforms.batch import ID_HASH, WATERMARK
 from transforms.infer import infer, scorer_of
 from transforms.onnx import OnnxHandler
 
 Scores = Callable[[pa.RecordBatch], pa.Array]
+
+
+def measured(contract: Contract) -> tuple[str, ...]:
+    """The columns of the stored events that windows are made of, in a fixed order."""
+    assert contract.windows is not None
+    fields = (m.field for m in contract.windows.measures if m.field)
+    return tuple(dict.fromkeys([contract.time, ID_HASH, WATERMARK, *contract.windows.key, *fields]))
 
 
 def scorer(windowing: Windowing) -> Scores | None:

@@ -27,7 +27,7 @@ def tables(contract: Contract) -> dict[str, dict[str, Any]]:
 
 
 def _table(columns: tuple[Column, ...], description: str, partition: str | None, clustering: list[str]) -> dict[str, Any]:
-    table: dict[str, Any] = {"description": description, "schema": {"fields": [_field(c) for c in columns]}}
+    table: dict[str, Any] = {"description": description, "schema": {"fields": [field(c) for c in columns]}}
     if partition:
         table["timePartitioning"] = {"type": "DAY", "field": partition}
     if clustering:
@@ -35,7 +35,7 @@ def _table(columns: tuple[Column, ...], description: str, partition: str | None,
     return table
 
 
-def _field(column: Column) -> dict[str, Any]:
+def field(column: Column) -> dict[str, Any]:
     field: dict[str, Any] = {"name": column.name, "type": _TYPES[column.type], "mode": "NULLABLE" if column.nullable else "REQUIRED",
                              "description": column.doc[:1024]}
     if column.privacy != "public":

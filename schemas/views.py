@@ -94,9 +94,18 @@ _EVENTS_ONCE = """
 SELECT * FROM {events} WHERE TRUE
 QUALIFY ROW_NUMBER() OVER (PARTITION BY d, id_hash, content_hash ORDER BY watermark NULLS FIRST, run NULLS FIRST, origin) = 1"""
 
+# A row that ends where it starts is the last word on a session that a later one took in.
+_WINDOWS_LATEST = """
+WITH last_words AS (
+  SELECT told.* FROM {windows} AS told WHERE TRUE
+  QUALIFY ROW_NUMBER() OVER (PARTITION BY told.d, told.key, told.window_start ORDER BY told.pane DESC, told.run DESC) = 1)
+SELECT * FROM last_words WHERE window_end > window_start"""
+
 _VIEWS = {
-    "refused_rates": View("Refused and late rows by day, stage and reason: n, and their share (rate) of the rows seen that day (stored or refused). "
-                          "What a later run replaced, or a replay tried again, does not count. d is null where a row could not be read that far.", _REFUSED_RATES),
+    "refused_rates": View("Refused and late rows by day, stage and reason: n, and their share (rate) of the rows seen that day "
+                          "(stored or refused). "
+                          "What a later run replaced, or a replay tried again, does not count. d is null where a row could not be read that far.",
+                          _REFUSED_RATES),
     "volume_drift": View(f"Rows stored a day against the median of the {_DAYS_BEFORE} days with rows before it: drift 0 is the median, 1 twice as many.",
                          _VOLUME_DRIFT),
     "unbalanced_runs": View("Runs whose books do not balance: read rows that are missing among stored, repeated and refused. The books of a stream "
@@ -105,29 +114,39 @@ _VIEWS = {
     "events_once": View("The events, each once, whatever the sink promises: of rows with the same id and content the first. Another content under "
                         "the same id is another row here: the job refuses it where it sees both.", _EVENTS_ONCE),
 }
+_OF_WINDOWS = {"windows_latest": View("The windows as they stand, each once: of rows with one key and window_start the greatest pane.", _WINDOWS_LATEST)}
 NAMES = tuple(_VIEWS)
+"""Of those that every contract has."""
 
 
 def duckdb(contract: Contract) -> dict[str, View]:
     """The views over the tables of a lake, by their plain names."""
-    return {name: View(view.doc, _filled(view.sql, contract, _DUCKDB, "{}")) for name, view in _VIEWS.items()}
+    return {name: View(view.doc, _filled(view.sql, contract, _DUCKDB, "{}")) for name, view in _of(contract).items()}
 
 
 def bigquery(contract: Contract, dataset: str) -> dict[str, View]:
     """The views over the tables of a dataset, "PROJECT.DATASET"."""
-    return {name: View(view.doc, _filled(view.sql, contract, _BIGQUERY, f"`{dataset}.{{}}`")) for name, view in _VIEWS.items()}
+    return {name: View(view.doc, _filled(view.sql, contract, _BIGQUERY, f"`{dataset}.{{}}`")) for name, view in _of(contract).items()}
 
 
 def bigquery_ddl(contract: Contract, dataset: str) -> list[str]:
-    """Statements that make the views, or make them anew.
+    """Statements that make the views, or make them anew."""
+    return [ddl(dataset, name, view) for name, view in bigquery(contract, dataset).items()]
+
+
+def ddl(dataset: str, name: str, view: View) -> str:
+    """The statement that makes a view, or makes it anew.
 
     https://cloud.google.com/bigquery/docs/reference/standard-sql/data-definition-language#create_view_statement
     """
-    return [f"CREATE OR REPLACE VIEW `{dataset}.{name}`\nOPTIONS (description = {json.dumps(view.doc)}) AS\n{view.sql}"
-            for name, view in bigquery(contract, dataset).items()]
+    return f"CREATE OR REPLACE VIEW `{dataset}.{name}`\nOPTIONS (description = {json.dumps(view.doc)}) AS\n{view.sql}"
+
+
+def _of(contract: Contract) -> dict[str, View]:
+    return _VIEWS | (_OF_WINDOWS if contract.windows is not None else {})
 
 
 def _filled(sql: str, contract: Contract, dialect: _Dialect, table: str) -> str:
-    tables = {name: table.format(name) for name in ("events", "failures", "runs", "replays")}
+    tables = {name: table.format(name) for name in ("events", "failures", "runs", "replays", "windows")}
     return sql.strip().format(**tables, time=f"{dialect.quote}{contract.time}{dialect.quote}", days_before=_DAYS_BEFORE,
                               event_age=dialect.since.format("newest.newest_event"), run_age=dialect.since.format("ledger.last_run"))

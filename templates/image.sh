@@ -22,12 +22,13 @@ done
 said=(--file templates/Dockerfile --tag "$tag" --build-arg "JOB=$job" --build-arg "VERSION=$version"
       --build-arg "REVISION=$(git describe --always --abbrev=40 --exclude='*' --dirty 2> /dev/null || echo unknown)"
       --build-arg "CREATED=$(git log -1 --format=%cI 2> /dev/null || echo 1970-01-01T00:00:00Z)")  # the commit's, so that a second build is the same
+said+=(--build-arg "LOCK=$(sha256sum requirements.lock | sed 's/ .*//')")  # penstock check holds it against the lock file of a launch
 if [ -n "${PIP_CONF:-}" ]; then said+=(--secret "id=pip,src=$PIP_CONF"); fi
 
 case $engine in
   docker) DOCKER_BUILDKIT=1 docker build "${said[@]}" "$@" . ;;
   podman) podman build --format docker "${said[@]}" "$@" . ;;
-  buildah) buildah build --layers --format docker --isolation "${ISOLATION:-chroot}" "${said[@]}" "$@" . ;;
+  buildah) buildah build --layers --force-rm --format docker --isolation "${ISOLATION:-chroot}" "${said[@]}" "$@" . ;;
 esac
 
 # The bill of materials comes out of the image itself, so that it is the image's.

@@ -1,4 +1,4 @@
-"""What the launcher of a Flex Template runs: the job that the image names (PENSTOCK_JOB), with the launcher's flags. Nothing else stands here, so nothing is pickled from it."""
+"""What the launcher of a Flex Template runs: the job that the image names, with the launcher's flags. Nothing is pickled from here."""
 
 import os
 import sys
@@ -6,4 +6,4 @@ import sys
 from pipelines.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main([os.environ["PENSTOCK_JOB"], *sys.argv[1:]]))
+    sys.exit(main([os.environ.get("PENSTOCK_JOB", ""), *sys.argv[1:]]))

@@ -2,6 +2,8 @@
 
 import base64
 import re
+from collections.abc import Callable
+from datetime import date, datetime
 from typing import Any
 
 import duckdb
@@ -9,6 +11,9 @@ import pyarrow as pa
 
 from tests.bigquery_store import Refused, Store
 
+_MOST_ROWS = 10_000  # a page, where nobody asks for fewer
+_PARAMETERS: dict[str, Callable[[str], Any]] = {
+    "STRING": str, "INT64": int, "FLOAT64": float, "DATE": date.fromisoformat, "TIMESTAMP": lambda text: datetime.fromisoformat(text.replace("Z", "+00:00"))}
 _LEAST_BYTES = 10 << 20  # what a table costs at least, https://cloud.google.com/bigquery/pricing
 _KINDS = (("DECIMAL", "BIGNUMERIC"), ("HUGEINT", "BIGNUMERIC"), ("TIMESTAMP", "TIMESTAMP"), ("DATE", "DATE"), ("BOOLEAN", "BOOLEAN"), ("DOUBLE", "FLOAT"),
           ("FLOAT", "FLOAT"), ("BLOB", "BYTES"), ("VARCHAR", "STRING"), ("BIGINT", "INTEGER"), ("INTEGER", "INTEGER"))
@@ -22,6 +27,8 @@ def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any],
     sql = query["query"]
     default = query.get("defaultDataset", {}).get("datasetId", "main")
     tables = _tables(sql) | {(default, name) for name in re.findall(r"\b(?:from|join)\s+(\w+)", sql, re.IGNORECASE)}
+    defined = set(re.findall(r"\b(\w+) AS \(", sql))
+    tables = {(dataset, name) for dataset, name in tables if name not in defined}
     for dataset, name in tables:
         store.table(dataset, name)
     cost = _LEAST_BYTES * len(tables)
@@ -34,7 +41,7 @@ def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any],
         return {}, statistics
     if statistics["statementType"] != "SELECT":
         raise Refused(400, "invalidQuery", "this service answers SELECT alone")
-    parameters = {p["name"]: p["parameterValue"]["value"] for p in query.get("queryParameters", [])}
+    parameters = {p["name"]: _parameter(p["parameterType"], p["parameterValue"]) for p in query.get("queryParameters", [])}
     if set(re.findall(r"@(\w+)", sql)) != parameters.keys():
         raise Refused(400, "invalidQuery", "Query parameters do not match")
     try:
@@ -87,12 +94,31 @@ def _tables(sql: str) -> set[tuple[str, str]]:
     return set(re.findall(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", sql))
 
 
+def page(answer: dict[str, Any], asked: dict[str, list[str]]) -> dict[str, Any]:
+    """A page of an answer: maxResults rows from pageToken on, with the token of the next one."""
+    first = int(asked.get("pageToken", ["0"])[0])
+    stop = first + int(asked.get("maxResults", [str(_MOST_ROWS)])[0])
+    more = {"pageToken": str(stop)} if stop < len(answer["rows"]) else {}
+    return {**answer, "rows": answer["rows"][first:stop], **more}
+
+
+def _parameter(kind: dict[str, Any], value: dict[str, Any]) -> Any:
+    if kind["type"] == "ARRAY":
+        return [_parameter(kind["arrayType"], one) for one in value.get("arrayValues", [])]
+    text = value["value"]
+    if kind["type"] not in _PARAMETERS:
+        raise Refused(400, "invalidQuery", f"this service takes no parameter of type {kind['type']}")
+    return None if text is None else _PARAMETERS[kind["type"]](text)
+
+
 def translated(sql: str) -> str:
     """GoogleSQL to DuckDB's, of the forms that we send."""
     sql = re.sub(r"`(?:[a-z0-9-]+\.)?(\w+)\.(\w+)`", r'"\1"."\2"', sql)
     sql = re.sub(r"`(\w+)`", r'"\1"', sql)
     sql = re.sub(r"@(\w+)", r"$\1", sql)
     sql = re.sub(r"\bSTRUCT\(", "row(", sql)
+    sql = re.sub(r"\bIN UNNEST\((\$\w+)\)", r"IN (SELECT unnest(\1))", sql)
+    sql = re.sub(r"\bSAFE_CAST\(", "TRY_CAST(", sql)
     sql = re.sub(r"TIMESTAMP_DIFF\((.+?), (\S+), SECOND\)", r"date_sub('second', \2, \1)", sql).replace("CURRENT_TIMESTAMP()", "now()")
     return re.sub(r"\bBIGNUMERIC\b", "HUGEINT", re.sub(r"\bINT64\b", "BIGINT", re.sub(r"\bFLOAT64\b", "DOUBLE", sql)))
 

@@ -9,6 +9,7 @@ import argparse
 import json
 import re
 import socket
+import sys
 import threading
 import time
 import urllib.request
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from tests.bigquery_query import answer, make_view, patch_view
+from tests.bigquery_query import answer, make_view, page, patch_view
 from tests.bigquery_store import Refused, Store
 from tests.bigquery_write_server import BigQueryWrite
 
@@ -31,8 +32,8 @@ _T = _P + r"/datasets/(?P<dataset>[^/]+)/tables"
 class Fault:
     """Something that goes wrong at requests whose "METHOD path" the pattern finds, so many times.
 
-    kind: an HTTP status (503, 429, 403) with `reason`, nothing is done; "lost": it is done, and the connection is cut before
-    the answer; "slow": it is done and answered `seconds` later; "fails": the job that it starts ends with `reason`, nothing is
+    kind: an HTTP status (503, 429, 403) with `reason`, nothing is done; "cut": the connection is cut while the request comes,
+    nothing is done; "lost": it is done, and the connection is cut before the answer; "torn": it is done, and cut in mid-answer; "slow": it is done and answered `seconds` later; "fails": the job that it starts ends with `reason`, nothing is
     done; "loses": the load leaves a row out.
     """
 
@@ -55,8 +56,7 @@ class BigQuery:
         self.answers: dict[str, dict[str, Any]] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
         self.faults, self.calls, self.bodies = list[Fault](), list[str](), list[bytes]()
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "BigQuery":
@@ -130,21 +130,35 @@ class BigQuery:
             raise Refused(404, "notFound", f"Not found: URI {uri}") from None
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error of ours."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # head and body are two writes: the second would wait 40 ms for an acknowledgement
     service: BigQuery
 
     def log_message(self, *_: Any) -> None:
         pass
 
     def _serve(self) -> None:
-        service, split = self.service, urlsplit(self.path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        service, split, length = self.service, urlsplit(self.path), int(self.headers.get("Content-Length") or 0)
         request = f"{self.command} {unquote(split.path)}"
         service.calls.append(request)
+        if service.fault(request, ("cut",)):
+            self.rfile.read(length // 2)
+            self._cut()
+            return
+        body = self.rfile.read(length)
         service.bodies.append(body)
         refuses = service.fault(request, (400, 403, 404, 429, 500, 503))
-        loses = service.fault(request, ("lost", "slow"))
+        loses = service.fault(request, ("lost", "torn", "slow"))
         try:
             if refuses:
                 raise Refused(int(refuses.kind), refuses.reason, "told to refuse")
@@ -153,10 +167,9 @@ class _Handler(BaseHTTPRequestHandler):
             told = {"reason": error.reason, "message": error.message, "domain": "global"}
             status, found, headers = error.status, {"error": {"code": error.status, "message": error.message, "errors": [told]}}, {}
         if loses and loses.kind == "lost":
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
+            self._cut()
             return
-        if loses:
+        if loses and loses.kind == "slow":
             time.sleep(loses.seconds)
         content = json.dumps(found).encode()
         try:
@@ -164,9 +177,15 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in {"Content-Type": "application/json", "Content-Length": str(len(content)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content[:len(content) // 2] if loses and loses.kind == "torn" else content)
+            if loses and loses.kind == "torn":
+                self._cut()
         except OSError:  # the client went away
             self.close_connection = True
+
+    def _cut(self) -> None:
+        self.close_connection = True
+        self.connection.shutdown(socket.SHUT_RDWR)
 
     do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _serve
 
@@ -188,7 +207,7 @@ class _Handler(BaseHTTPRequestHandler):
             ("POST " + _T + r"/(?P<table>[^/]+)/insertAll", lambda m: {"insertErrors": store.insert_all(m["dataset"], m["table"], given)}),
             ("POST " + _P + r"/jobs", lambda m: service.start(given, None, _purpose(given))),
             ("GET " + _P + r"/jobs/(?P<job>[^/]+)", lambda m: _known(service.jobs, m["job"])),
-            ("GET " + _P + r"/queries/(?P<job>[^/]+)", lambda m: _result(service, m["job"])),
+            ("GET " + _P + r"/queries/(?P<job>[^/]+)", lambda m: _result(service, m["job"], query)),
         ):
             match = re.fullmatch(pattern, f"{self.command} {unquote(path)}")
             if match:
@@ -235,12 +254,12 @@ def _known(jobs: dict[str, Any], job: str) -> Any:
     return jobs[job]
 
 
-def _result(service: BigQuery, job: str) -> dict[str, Any]:
+def _result(service: BigQuery, job: str, asked: dict[str, list[str]]) -> dict[str, Any]:
     found = _known(service.jobs, job)
     if "errorResult" in found["status"]:
         told = found["status"]["errorResult"]
         raise Refused({"notFound": 404, "bytesBilledLimitExceeded": 400}.get(told["reason"], 400), told["reason"], told["message"])
-    return {"jobReference": found["jobReference"], "jobComplete": True, **service.answers[job]}
+    return {"jobReference": found["jobReference"], "jobComplete": True, **page(service.answers[job], asked)}
 
 
 if __name__ == "__main__":

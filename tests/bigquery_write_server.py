@@ -43,7 +43,7 @@ class Fault:
 class BigQueryWrite:
     """The server, on a port of its own: `with BigQueryWrite(service.store) as write:`. host: its HOST:PORT; calls: "Method name" of each request."""
 
-    def __init__(self, store: Store, port: int = 0, workers: int = 32) -> None:
+    def __init__(self, store: Store, port: int = 0, workers: int = 64) -> None:
         self.streams, self.faults, self.calls = Streams(store), list[Fault](), list[str]()
         self._lock, self._sizes = store.lock, list[int]()
         self._server = grpc.server(futures.ThreadPoolExecutor(workers), options=_ENDLESS)

@@ -63,13 +63,16 @@ def installed() -> bool:
 
 
 @contextmanager
-def emulator(seconds: float = 60.0) -> Iterator[Bucket | None]:
-    """An emulator with an empty bucket in its memory, None where it is not installed. Raises TimeoutError where it does not answer."""
+def emulator(seconds: float = 60.0, port: int = 0) -> Iterator[Bucket | None]:
+    """An emulator with an empty bucket in its memory, None where it is not installed; port 0: one that is free. Raises OSError where the
+    port is taken, TimeoutError where it does not answer.
+    """
     if not installed():
         yield None
         return
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        free.bind(("127.0.0.1", port))
         port = free.getsockname()[1]
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen([str(COMMAND), "start", "--host=127.0.0.1", f"--port={port}", f"--default-bucket={BUCKET}", "--in-memory", "--quiet"],

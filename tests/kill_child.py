@@ -10,12 +10,16 @@ from typing import Any, NamedTuple
 
 from pipelines.options import StreamOptions
 from pipelines.repeated_runs import Stream
+from pipelines.sinks.bigquery_stream import StreamDataset
+from pipelines.sinks.lake_stream import StreamLake
 from pipelines.sources.pubsub import Received, Subscription
 from pipelines.stream import run
 from pipelines.suspects import Suspects
 from pipelines.watermark import Watermark
 
 STEPS = ("taken", "graph done", "locked", "added events", "added failures", "windows", "recorded", "committed", "settled", "acknowledged", "tidied")
+BIGQUERY_STEPS = ("taken", "graph done", "prepared", "intended", "committed events", "committed failures", "committed runs", "committed", "settled",
+                  "acknowledged")
 OFTEN = 4  # runs from one merge to the next: lives here are short
 
 
@@ -49,7 +53,8 @@ class Doomed(Stream):
         super().__init__(*given, at=at)
         began = self.watermark.value
         self.tables.at = at
-        self.tables.tidy.often = OFTEN
+        if isinstance(self.tables, StreamLake):
+            self.tables.tidy.often = OFTEN
         if death.forgetful:
             lonely = folder / str(os.getpid())
             (lonely / "running").mkdir(parents=True)
@@ -91,9 +96,19 @@ class HoldsNothing(Doomed):
         return True
 
 
+class SettlesNothing(Doomed):
+    """What must not be, into BigQuery: a run that was begun to be committed is left as it is."""
+
+    def __init__(self, death: Death, folder: Path, told: Connection, *given: Any) -> None:
+        tables = next(each for each in given if isinstance(each, StreamDataset))
+        tables._settle = lambda: None  # type: ignore[method-assign]
+        super().__init__(death, folder, told, *given)
+
+
 def live(folder: Path, options: StreamOptions, form: type[Doomed], death: Death, told: Connection) -> None:
     """One life; its output goes to folder/log."""
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
+    os.chdir(folder)
     sys.exit(run(options, [], lambda *given: form(death, folder, told, *given)))

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,23 @@ class Verdict:
 
 
 def judge(folder: Path, contract: Contract, published: dict[str, Line]) -> Verdict:
-    """Compares the tables with the messages, by their ids; their windows are closed but for those of the last event."""
+    """The same of a lake."""
     reader = Lake.reader(str(folder))
     try:
-        events = reader.query(f'SELECT *, epoch_us("{contract.time}") AS at, epoch_us(watermark) AS held_at FROM events').to_pylist()
-        failures = reader.query("SELECT run, stage, reason, origin FROM failures").to_pylist()
-        runs = reader.query("SELECT * FROM runs ORDER BY number").to_pylist()
-        windows = reader.query("SELECT * FROM windows") if contract.windows else None
+        return judged(reader.query, contract, published)
     finally:
         reader.close()
+
+
+def judged(ask: Callable[[str], Any], contract: Contract, published: dict[str, Line], windowed: str = "windows") -> Verdict:
+    """Compares the tables with the messages, by their ids; their windows are closed but for those of the last event.
+
+    ask: answers SQL as DuckDB takes it with an Arrow table; windowed: where the windows stand as they are now.
+    """
+    events = ask(f'SELECT *, epoch_us("{contract.time}") AS at, epoch_us(watermark) AS held_at FROM events').to_pylist()
+    failures = ask("SELECT run, stage, reason, origin FROM failures").to_pylist()
+    runs = ask("SELECT * FROM runs ORDER BY number").to_pylist()
+    windows = ask(f"SELECT * FROM {windowed}") if contract.windows else None
     for row in (*events, *failures):
         row["message"] = row["origin"].rpartition(":")[2]
     for row in events:

@@ -38,15 +38,16 @@ from pipelines.tools.sequence import Line, Mix, Sample, live, sequence, stream_o
 from pipelines.tools.truth import STORED
 from schemas import contract as contracts
 from schemas.contract import Contract
-from tests import kill_child
+from tests import kill_bigquery, kill_child
 from tests.kill_child import Death
-from tests.kill_oracle import judge
+from tests.kill_oracle import Verdict, judge
 from tests.pubsub_faults import Fault, Faults
 from tests.pubsub_server import Broker
 
 SPACING = {"gaming": 5, "telemetry": 40, "weblog": None, "census": None}
 """Seconds of event time from one event to the next; None: as they were. At RATE, an hour of them passes in seconds."""
-FORMS = {"as it is": kill_child.Doomed, "acknowledges first": kill_child.AcknowledgesFirst, "holds nothing": kill_child.HoldsNothing}
+FORMS = {"as it is": kill_child.Doomed, "acknowledges first": kill_child.AcknowledgesFirst, "holds nothing": kill_child.HoldsNothing,
+         "settles nothing": kill_child.SettlesNothing}
 RATE, TICK = 150, 0.02
 PROMPT = 60.0  # seconds, by which a life must have come to its step
 
@@ -54,7 +55,8 @@ PROMPT = 60.0  # seconds, by which a life must have come to its step
 @dataclass(frozen=True)
 class Drive:
     """What is driven: one lake. emulator: HOST:PORT of Google's, "" for a broker of ours; deadline: of acknowledgements;
-    suspects: messages with which lives died are tried apart, which takes seconds a life."""
+    suspects: messages with which lives died are tried apart, which takes seconds a life; bigquery: the tables are there, and its
+    calls fail now and then."""
 
     contract: str
     kills: int
@@ -63,6 +65,7 @@ class Drive:
     emulator: str = ""
     deadline: int = 2
     suspects: bool = False
+    bigquery: bool = False
 
 
 @dataclass
@@ -124,22 +127,43 @@ def drive(given: Drive) -> Report:
     name = f"{given.contract}-{given.seed}-{os.getpid()}"
     topic, subscription = f"projects/penstock-kills/topics/{name}", f"projects/penstock-kills/subscriptions/{name}"
     try:
-        with _backend(given, topic, subscription) as (host, send):
-            options = StreamOptions(given.contract, subscription, str(folder / "out"), wait=timedelta(seconds=0.3), max_messages=400, pubsub_endpoint=host,
-                                    keys=str(folder / "keys"))
+        with _backend(given, topic, subscription) as (host, send), (kill_bigquery.tables(contract) if given.bigquery else _lake(folder)) as tables:
+            options = StreamOptions(contract=given.contract, subscription=subscription, wait=timedelta(seconds=0.3), max_messages=400,
+                                    pubsub_endpoint=host, keys=str(folder / "keys"), **tables.options)
             source = Source(contract, given.seed, topic, send)
             source.start()
             lives = Lives(given, folder, options, dice)
-            for death in _deaths(given, dice):
+            for number, death in enumerate(_deaths(given, dice)):
+                if number % 4 == 3:
+                    tables.elsewhere(folder)
                 lives.killed(death) if death else lives.told()
             source.end()
             lives.last()
-        verdict = judge(folder / "out", contract, source.published)
+            verdict = tables.judge(contract, source.published)
         report.deaths, report.figures, report.faults = lives.deaths, verdict.figures, lives.faults | verdict.faults
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report.seconds = time.monotonic() - began
     return report
+
+
+class _Lake:
+    """Tables in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "out"
+        self.options = {"output": str(self._folder)}
+
+    def judge(self, contract: Contract, published: dict[str, Line]) -> Verdict:
+        return judge(self._folder, contract, published)
+
+    def elsewhere(self, folder: Path) -> None:
+        """Nothing: the tables are on this machine, and so is the next life."""
+
+
+@contextlib.contextmanager
+def _lake(folder: Path) -> Iterator[_Lake]:
+    yield _Lake(folder)
 
 
 @contextlib.contextmanager
@@ -162,7 +186,7 @@ def _backend(given: Drive, topic: str, subscription: str) -> Iterator[tuple[str,
 def _deaths(given: Drive, dice: random.Random) -> Iterator[Death | None]:
     """How the lives end: by every step in turn, many once the watermark moves; one in five at any moment. None: that one is told
     to end, which is no kill."""
-    steps = list(kill_child.STEPS)
+    steps = list(kill_child.BIGQUERY_STEPS if given.bigquery else kill_child.STEPS)
     dice.shuffle(steps)
     turn, forgetful = itertools.cycle(steps), not given.suspects
     # The watermark moves when one deadline is over: with a long one that is waited for now and then.
@@ -248,8 +272,9 @@ def main() -> int:
     parser.add_argument("--form", default="as it is", help=f"one of {', '.join(FORMS)}")
     parser.add_argument("--suspects", action="store_true", help="try messages with which lives died apart, as the job does; slower")
     parser.add_argument("--emulator", default="", help="HOST:PORT of Google's emulator, in place of a broker of ours; its shortest deadline is 10 s")
+    parser.add_argument("--bigquery", action="store_true", help="into a BigQuery of this machine, whose calls fail now and then; with --contract")
     given = parser.parse_args()
-    more = {"form": given.form, "emulator": given.emulator, "deadline": 10 if given.emulator else 2, "suspects": given.suspects}
+    more = {"bigquery": given.bigquery, "form": given.form, "emulator": given.emulator, "deadline": 10 if given.emulator else 2, "suspects": given.suspects}
     reports = driven([Drive(given.contract, given.kills, given.seed, **more)] if given.contract else drives(given.kills, given.seed, **more))
     for report in reports:
         print(report.text())

@@ -24,8 +24,8 @@ def installed() -> bool:
 
 
 @contextmanager
-def emulator(seconds: float = 120.0) -> Iterator[str | None]:
-    """Its HOST:PORT, None where it is not installed. Ends it with all its processes; it keeps nothing.
+def emulator(seconds: float = 120.0, port: int = 0) -> Iterator[str | None]:
+    """Its HOST:PORT, None where it is not installed; port 0: one that is free. Ends it with all its processes; it keeps nothing.
 
     Raises TimeoutError where it does not answer within `seconds`.
     """
@@ -33,7 +33,7 @@ def emulator(seconds: float = 120.0) -> Iterator[str | None]:
         yield None
         return
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind(("127.0.0.1", port))
         host = f"127.0.0.1:{free.getsockname()[1]}"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         # A configuration of its own: neither the user's project nor a login is looked at.

@@ -28,7 +28,8 @@ from pipelines.sinks import lake_runs
 from pipelines.sinks.lake import Lake
 from pipelines.sinks.lake_catalog import RUNNING, locked
 from schemas.contract import load
-from tests import lakes
+from tests import gcs_emulator, lakes
+from tests.cloud_backfill import story
 from tests.lakes import CONTRACT
 
 FIRST = date(2026, 11, 1)
@@ -203,6 +204,15 @@ def test_what_cannot_run(raw, tmp_path, key_folder, capsys, changed, where) -> N
     told = capsys.readouterr().err
     assert all(f"  {w}: " in told for w in where) and len(told.splitlines()) == len(where) + 1, told
     assert not (tmp_path / "OUT").exists()
+
+
+def test_from_a_bucket_into_bigquery_killed_every_day_is_as_undisturbed(tmp_path) -> None:
+    """On the emulators, by its flags; `make backfill` does it with 30 days of 10,000 rows."""
+    if not gcs_emulator.installed():
+        pytest.skip(gcs_emulator.MISSING)
+    told = story(tmp_path, days=5, rows=200, parallel=3, kills=1)
+    assert told.wrong == [] and len(told.whole) == 5 and told.killed == told.whole and len(set(told.whole.values())) == 5
+    assert 1 <= told.kills[0] < 5, "it was killed in the middle"
 
 
 # What a day passes on

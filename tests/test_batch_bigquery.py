@@ -1,5 +1,6 @@
 """The batch sink on BigQuery: days are replaced, books are exact whatever happens to jobs and answers."""
 
+import copy
 import json
 import secrets
 from collections.abc import Iterable, Iterator
@@ -153,6 +154,10 @@ PASSING = {
     "answers lost of every job": [Fault(UPLOAD, "lost", times=1), Fault(UPLOAD, 503), Fault(UPLOAD, "lost", times=2)],
     "answer lost, and the job shows late": [Fault(UPLOAD, "lost"), Fault("^GET .*/jobs/", 404, "notFound", times=2)],
     "time-out after the job was done": [Fault(UPLOAD, "slow", seconds=1.0)],
+    "cut in mid-upload": [Fault(UPLOAD, "cut", times=2)],
+    "cut before an upload, then in its answer": [Fault("^POST /upload/", "cut"), Fault("^POST /upload/", "torn")],
+    "answer torn after the job was done": [Fault(UPLOAD, "torn")],
+    "cut and torn on queries": [Fault("^POST .*/jobs$", "cut"), Fault("^GET .*/queries/", "torn"), Fault("^POST .*/jobs$", "torn")],
     "answer of a query lost": [Fault("^POST .*/jobs$", "lost"), Fault("^GET .*/queries/", "lost")],
     "job fails and may pass": [Fault("load ds.events", "fails", "backendError", times=2)],
     "failures' job fails and may pass": [Fault("load ds.failures", "fails", "internalError")],
@@ -236,6 +241,47 @@ def test_a_table_that_is_missing_or_changed_takes_nothing(service, tmp_path) -> 
     assert stored(service) == [] and books(service) == []
     table["schema"]["fields"][0]["type"] = "STRING"
     assert run.again().stored == 10 and books(service) == [("a", 12, 10, 2, True, 2)]
+
+
+def test_a_row_that_bigquery_rejects_stores_none_of_its_day(service, tmp_path) -> None:
+    """Of two days, the second has a row that its partition does not take: no run, the first day replaced, and a second try mends it."""
+    Run(service, tmp_path, "before", [events(range(3)), events(range(20, 23), NEXT)], (DAY, NEXT)).again()
+    run = Run(service, tmp_path, "a", [events(range(10)), events(range(30, 35), NEXT)], (DAY, NEXT))
+    staged = run.staged()
+    wrong = stage(str(run.folder), "a", "events", str(NEXT), [conform(events([99]), COLUMNS)], COLUMNS)._replace(day=str(NEXT))
+    with pytest.raises(Failed, match=r"events\$20260305: invalid"):
+        commit(run.place, run.request, [*staged, wrong], [Tally("read", "", 18)])
+    assert ids_of(service) == [*range(10), 20, 21, 22] and [b[0] for b in books(service)] == ["before"]
+    assert f"{DAY} of 2 days had been replaced" in run.lost()
+    assert run.again().balanced and ids_of(service) == [*range(10), *range(30, 35)] and books(service)[1:] == [("a", 17, 15, 2, True, 2)]
+
+
+DRIFTS = {
+    "a nullable column more": (lambda f: f.append({"name": "theirs", "type": "STRING", "mode": "NULLABLE"}), True),
+    "a required column more": (lambda f: f.append({"name": "theirs", "type": "STRING", "mode": "REQUIRED"}), False),
+    "a column that was required": (lambda f: f[0].update(mode="NULLABLE"), True),
+    "a column of another type": (lambda f: f[0].update(type="INTEGER"), False),
+    "a column less": (lambda f: f.pop(2), False),
+}
+
+
+@pytest.mark.parametrize("name", DRIFTS)
+def test_a_table_that_changes_while_a_run_works(name, service, tmp_path) -> None:
+    """After the run looked at its tables, and before it loads: what still takes the rows takes them all, the others none."""
+    change, taken = DRIFTS[name]
+    Run(service, tmp_path, "before", [events(range(3))]).again()
+    run, before = Run(service, tmp_path, "a", [events(range(10))]), copy.deepcopy(service.store.tables["ds", "events"])
+    change(service.store.tables["ds", "events"]["schema"]["fields"])
+    if name.endswith("more"):
+        service.store.db.execute("ALTER TABLE ds.events ADD COLUMN theirs VARCHAR")
+    if taken:
+        assert run.again().balanced and ids_of(service) == list(range(10)) and books(service)[1:] == [("a", 12, 10, 2, True, 2)]
+        return
+    with pytest.raises(Failed, match=f"events.{DAY:%Y%m%d}: invalid"):
+        run.again()
+    assert ids_of(service) == [0, 1, 2] and [b[0] for b in books(service)] == ["before"]
+    service.store.tables["ds", "events"] = before
+    assert run.again().balanced and books(service)[1:] == [("a", 12, 10, 2, True, 2)]
 
 
 def test_a_row_lost_by_a_load_is_noticed(service, tmp_path) -> None:

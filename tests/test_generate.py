@@ -1,5 +1,6 @@
 """The generators against books that know nothing of them (census_books.py, recount.py)."""
 
+import dataclasses
 import json
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ from random import Random
 
 import pytest
 
+from pipelines.sources import gcs
 from pipelines.tools import census_lines, generate
 from pipelines.tools.damage import DAMAGES, broken, oversized
 from pipelines.tools.options import GenerateOptions
@@ -16,6 +18,7 @@ from pipelines.tools.people import card, person
 from schemas.contract import load, shipped
 from schemas.errors import Misconfigured, Reason
 from tests.census_books import CENSUS, REQUIRED, books, decoded
+from tests.gcs_emulator import MISSING, emulator
 from tests.recount import recount
 
 OTHERS = sorted({*shipped()} - {"census"})
@@ -175,6 +178,37 @@ def test_files_are_cut_and_repeats_cross_them(tmp_path):
     assert whole == b"".join(line + b"\n" for line in census_lines.census(2_500, 4)) and truth.read == 2_500
     seen = [set(re.findall(rb'"application_id": ?"([^"]+)"', f.read_bytes())) for f in files]
     assert seen[0] & seen[1] and seen[1] & seen[2]
+
+
+def test_of_each_day_its_own_lines(tmp_path, capsys):
+    days = (date(2026, 11, 1), date(2026, 11, 2))
+    given = GenerateOptions(contract="census", output=str(tmp_path), rows=300, seed=2, partition=days)
+    assert generate.run(given) == 0
+    told = capsys.readouterr().out
+    ids = []
+    for day in days:
+        books = json.loads((tmp_path / str(day) / "truth.json").read_text())
+        assert books["stored_by_day"].keys() == {str(day)} and books["read"] == 300 and f"300 lines in {tmp_path}/{day};" in told
+        ids.append(set(re.findall(rb'"application_id": ?"([^"]+)"', (tmp_path / str(day) / "events-00000-of-00001.ndjson").read_bytes())))
+    assert not ids[0] & ids[1]
+    with pytest.raises(Misconfigured) as raised:
+        generate.run(dataclasses.replace(given, contract="gaming"))
+    assert raised.value.faults[0].where == "--partition"
+
+
+def test_lines_go_to_a_bucket(tmp_path, capsys):
+    with emulator() as bucket:
+        if bucket is None:
+            pytest.skip(MISSING)
+        given = GenerateOptions(contract="census", output="gs://raw/a/", rows=300, seed=2, partition=(date(2026, 11, 1),), storage_endpoint=bucket.url)
+        assert generate.run(given) == 0 and "300 lines in gs://raw/a/2026-11-01;" in capsys.readouterr().out
+        found = gcs.matching(gcs.client(bucket.url), "gs://raw/a/2026-11-01/*")
+        assert [o.path.rpartition("/")[2] for o in found] == ["events-00000-of-00001.ndjson", "truth.json"]
+        generate.write("census", 300, 2, tmp_path, day=date(2026, 11, 1))
+        content = (tmp_path / "events-00000-of-00001.ndjson").read_bytes()
+        assert gcs.fetched(gcs.client(bucket.url), found[0].path, found[0].generation, 0, found[0].size) == content
+        with pytest.raises(Misconfigured, match="gs://other/.* cannot be written"):
+            generate.run(dataclasses.replace(given, output="gs://other/a"))
 
 
 @pytest.mark.parametrize("contract, rows, faults", [("nothing", 10, 1), ("census", 0, 1), ("census", -1, 1), ("../census", 10**9, 2)])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from pipelines.replay_rows import block, message, opened
-from pipelines.sinks.lake_replays import Failure
+from pipelines.sinks.replays import Failure
 from schemas.contract import load
 from transforms.batch import refused_rows
 from transforms.formats import csv

@@ -1,26 +1,19 @@
 """The replay job by its real flags: a batch run by the newer contract says what must come out; and what breaks on the way."""
 
-import csv
-import io
 import json
 import multiprocessing
 import shutil
 from collections import Counter
 from pathlib import Path
 
-import fastavro
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pipelines.__main__ import main
 from pipelines.options import ReplayOptions
 from pipelines.private_key import opener
 from pipelines.replay import run as replay_job
-from pipelines.tools.generate import write
-from schemas.contract import SHIPPED
 from tests.kms_server import VERSION, Service, serve
-from tests.replaying import ask, die, flags, loosened, replay
+from tests.replaying import ask, die, flags, replay, unsealed, worlds
 from tests.runs import run as seen_run
 from tests.scan import Scan
 from transforms import keys
@@ -31,35 +24,9 @@ STEPS = [("graph done", 2), ("marked", 2), ("committed", 1)]  # after each of th
 FEW = 12_000  # bytes of opened rows a run
 
 
-def lines(folder: Path) -> Path:
-    """Census rows of all four formats, some of them wrong in ways that the newer contract does not mind."""
-    folder.mkdir()
-    write("census", 1500, 5, folder)
-    (folder / "truth.json").unlink()
-    base = json.loads((SHIPPED / "census" / "sample.ndjson").read_bytes().splitlines()[0])
-    rows = [base | {"application_id": f"CSV{i}", "age": (30, 150, 250)[i % 3], "note": ("plain", 'a "quoted", word', "two\nlines")[i % 4 % 3]} for i in range(24)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(base))
-    writer.writeheader()
-    writer.writerows(rows)
-    (folder / "rows.csv").write_text(text.getvalue() + "too,few\n")
-    (folder / "rows2.csv").write_text("application_id,submitted_at,age,shoe\nCSV900,2026-03-02T10:00:00Z,30,44\nCSV901,2026-03-02T10:00:00Z,150,44\n")
-    pq.write_table(pa.Table.from_pylist([r | {"application_id": r["application_id"].replace("CSV", "PQ")} for r in rows]), folder / "rows.parquet")
-    schema = {"type": "record", "name": "r", "fields": [{"name": k, "type": ["null", "int" if type(v) is int else "string"]} for k, v in base.items()]}
-    with open(folder / "rows.avro", "wb") as file:
-        fastavro.writer(file, fastavro.parse_schema(schema), [r | {"application_id": r["application_id"].replace("CSV", "AV")} for r in rows])
-    return folder
-
-
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, key_folder) -> dict[str, Path]:
-    """The tables of a batch run by the shipped contract, and those of one by the next version."""
-    folder = tmp_path_factory.mktemp("replay")
-    input = lines(folder / "in")
-    made = {"in": input, "keys": key_folder, "next": loosened(folder / "next"), "old": folder / "old", "new": folder / "new"}
-    for contract, name in (("census", "old"), (made["next"], "new")):
-        assert main(["batch", f"--contract={contract}", f"--input={input}/*", f"--output={made[name]}", f"--keys={key_folder}"]) == 0
-    return made
+def made(key_folder) -> dict[str, Path]:
+    return worlds(key_folder)
 
 
 @pytest.fixture
@@ -68,9 +35,7 @@ def out(made, tmp_path) -> Path:
 
 
 def opened(made: dict[str, Path], out: Path, where: str = "true") -> Counter:
-    unwrap = opener(str(made["keys"] / keys.PRIVATE))
-    found = ask(out, f"select * from failures where {where}")
-    return Counter((f["origin"], f["reason"], unseal(*(f[c] for c in ("sealed", "run", "stage", "reason", "origin")), unwrap)) for f in found)
+    return unsealed(made["keys"], ask(out, f"select * from failures where {where}"))
 
 
 def as_new(made: dict[str, Path], out: Path) -> None:

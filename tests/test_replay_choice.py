@@ -103,7 +103,8 @@ def test_a_row_that_kills_the_child_is_refused_again(tmp_path, key_folder) -> No
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
-    (["--stage=load_balancing", "--reason=bored", "--since=yesterday", "--until=2026-02-30"], ["--stage", "--reason", "--since", "--until", "--private_key"]),
+    (["--stage=load_balancing", "--reason=bored", "--since=yesterday", "--until=2026-02-30"], ["--stage", "--reason", "--since", "--until"]),
+    (["--since=2026-03-04t10:00:00"], ["--since: has not the form"]), ([], ["--private_key: is missing"]),
     (["--since=2026-03-05", "--until=2026-03-04"], ["--until: is not after"]), (["--private_key=nowhere"], ["--private_key: cannot be read", "--keys"]),
     (["--private_key=nowhere", "--contract=weblog"], ["--private_key", "--contract: is weblog"])])
 def test_what_cannot_run_is_told_at_once(chosen, arguments, words, capsys, tmp_path) -> None:

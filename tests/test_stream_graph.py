@@ -22,6 +22,7 @@ from pipelines.starting import Means
 from pipelines.window_rows import Complete
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import load
+from schemas.tables import RUNS
 from tests.contracts import plain_contract
 from tests.test_stream import different, write_sample
 from transforms.engines.local import LocalEngine
@@ -72,12 +73,11 @@ class Panes(beam.PTransform):
         return rows | self.complete | Caught("windows")
 
 
-def streamed(contract_name: str, messages: list[Message], keys: Any) -> dict[str, list[dict]]:
-    """Runs the streaming graph on these messages, half a minute of them at a time. The watermark passes what waits for its batch before it
+def parts_of(contract_name: str, messages: list[Message], keys: Any, **options: Any) -> graph.Parts:
+    """The streaming graph over these messages, half a minute of them at a time. The watermark passes what waits for its batch before it
     leaps on, as it does on Dataflow, where a timer holds it."""
-    CAUGHT.clear()
     contract = load(contract_name)
-    options = StreamOptions(contract=contract_name, subscription=SUBSCRIPTION, output="bq://test-project.tables")
+    chosen = StreamOptions(contract=contract_name, subscription=SUBSCRIPTION, output="bq://test-project.tables", **options)
     source = TestStream()
     chunks: list[list[Message]] = []
     for m in messages:
@@ -88,13 +88,23 @@ def streamed(contract_name: str, messages: list[Message], keys: Any) -> dict[str
         source = source.add_elements([beam.window.TimestampedValue(m, Timestamp(micros=m.published)) for m in chunk])
         source = source.advance_watermark_to(Timestamp(max(m.published for m in chunk) // 1_000_000 + 3))
     source = source.advance_watermark_to(MAX_TIMESTAMP)
-    parts = stream_graph.parts(options, contract, Means(keys, LocalEngine(contract, keys), OnnxHandler(contract.model) if contract.model else None), Dataset("test-project", "tables"), source)
-    parts = replace(parts, events=Caught("events"), failures=Caught("failures"), outcome=Books(),
-                    windows=Panes(contract) if contract.windows else None)
+    means = Means(keys, LocalEngine(contract, keys), OnnxHandler(contract.model) if contract.model else None)
+    return stream_graph.parts(chosen, contract, means, Dataset("test-project", "tables"), source)
+
+
+def run(parts: graph.Parts) -> None:
     given = PipelineOptions(["--no_save_main_session"])
     given.view_as(StandardOptions).streaming = True
     with beam.Pipeline("BundleBasedDirectRunner", options=given) as pipeline:
         graph.build(pipeline, parts)
+
+
+def streamed(contract_name: str, messages: list[Message], keys: Any) -> dict[str, list[dict]]:
+    """Runs the streaming graph on these messages, with sinks that keep what comes."""
+    CAUGHT.clear()
+    contract = load(contract_name)
+    run(replace(parts_of(contract_name, messages, keys), events=Caught("events"), failures=Caught("failures"), outcome=Books(),
+                windows=Panes(contract) if contract.windows else None))
     return {name: [row for batch in batches for row in batch.to_pylist()] if name != "tallies" else batches for name, batches in CAUGHT.items()}
 
 
@@ -166,7 +176,7 @@ def test_books_of_a_minute() -> None:
     batch = pa.table({"stage": ["decode", "decode", "window"], "reason": ["malformed", "future", "late"]}).to_batches()[0]
     told = [Tally("read", "", 9), Tally("stored", "", 6), Tally("repeated", "", 1), *tallies_of(batch, False)]
     assert tallies_of(batch, True) == [Tally("stored", "", 3)] and tallies_of(pa.table({"key": ["a"]}).to_batches()[0], False) == []
-    row = ledger_row(told, "r", "c 1", "{}", beam.transforms.window.IntervalWindow(60, 120))
+    (row,) = rows_of(ledger_row(told, "r", "c 1", "{}", beam.transforms.window.IntervalWindow(60, 120)), RUNS)
     assert (row["read"], row["stored"], row["refused"], row["late"], row["balanced"]) == (9, 6, 2, 1, True)
     assert row["reasons"] == '{"future": 1, "malformed": 1}' and row["started"] == "1970-01-01T00:01:00+00:00"
     assert {c.name for c in stored_columns(plain_contract())} >= {"run", "watermark"}

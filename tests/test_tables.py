@@ -11,8 +11,9 @@ import pytest
 from pipelines.__main__ import main
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_tables import PLACEHOLDER, ddl, difference, wanted_tables
-from schemas import bigquery
+from schemas import bigquery, views
 from schemas.contract import load
+from tests import bigquery_query
 from tests.bigquery_emulator import MISSING, emulator
 from tests.bigquery_server import BigQuery, Fault
 
@@ -46,7 +47,7 @@ def test_tables_are_made_as_the_contract_declares_them(contract, service, capsys
     declared = bigquery.tables(load(contract))
     assert all(f"CREATE TABLE `project.ds.{name}` (" in shown for name in declared) and "--apply does it" in shown
     assert tables(service, "--apply", contract=contract) == 0
-    assert {name for _, name in service.store.tables} == set(declared)
+    assert {name for _, name in service.store.tables} == set(declared) | set(views.bigquery(load(contract), "project.ds"))
     for name, table in declared.items():
         made = service.store.tables["ds", name]
         assert (made.get("timePartitioning"), made.get("clustering"), made["description"]) == (table.get("timePartitioning"), table.get("clustering"), table["description"])
@@ -54,7 +55,7 @@ def test_tables_are_made_as_the_contract_declares_them(contract, service, capsys
     service.calls.clear()
     capsys.readouterr()
     assert tables(service, "--apply", contract=contract) == 0 and changes(service) == []
-    assert "the tables are as the contract declares them" in capsys.readouterr().out
+    assert "the tables and views are as the contract declares them" in capsys.readouterr().out
 
 
 def test_policy_tags_are_left_out_and_said_so_or_put_in(service, capsys) -> None:
@@ -89,6 +90,62 @@ def test_new_nullable_columns_are_added_and_descriptions_follow(service, tmp_pat
     assert list(fields(service)) == [*before, "height"] and fields(service)[before[0]]["description"].startswith("Another description")
     assert main(["batch", "--contract=census", "--input=/none/*", OUT, f"--bigquery_endpoint={service.url}", "--partition=2026-03-02"]) == 2
     assert "events: has another form: height is not declared" in capsys.readouterr().err
+
+
+def view(service: BigQuery, name: str) -> dict:
+    return service.store.tables["ds", name]
+
+
+def test_views_are_made_with_the_tables_and_made_anew_where_they_differ(service, capsys) -> None:
+    assert tables(service) == 0
+    shown = capsys.readouterr().out
+    assert all(f"CREATE OR REPLACE VIEW `project.ds.{name}`" in shown for name in views.NAMES)
+    assert tables(service, "--apply") == 0
+    shipped = views.bigquery(load("census"), "project.ds")
+    assert {name: (view(service, name)["view"]["query"], view(service, name)["description"]) for name in views.NAMES} == {
+        name: (v.sql, v.doc) for name, v in shipped.items()}
+    bigquery_query.make_view(service.store, "ds", "freshness", {"view": {"query": "SELECT 1 AS old", "useLegacySql": False}}, anew=True)
+    view(service, "volume_drift")["description"] = "older words"
+    service.calls.clear()
+    capsys.readouterr()
+    assert tables(service) == 0 and changes(service) == []
+    shown = capsys.readouterr().out
+    assert "-- freshness: differs\n-- ~ SQL of the view\nCREATE OR REPLACE VIEW `project.ds.freshness`" in shown
+    assert "-- volume_drift: differs\n-- ~ description of the view\n-- unbalanced_runs: is as shipped" in shown and "--apply does it" in shown
+    assert tables(service, "--apply") == 0
+    assert [c.rpartition("/")[2] for c in changes(service)] == ["volume_drift", "freshness"]
+    assert view(service, "freshness")["view"]["query"] == shipped["freshness"].sql and view(service, "volume_drift")["description"] == shipped["volume_drift"].doc
+
+
+def test_a_table_under_a_views_name_stays(service, capsys) -> None:
+    service.store.make_table("ds", "freshness", {"schema": {"fields": [{"name": "mine", "type": "STRING"}]}})
+    assert tables(service, "--apply") == 0 and view(service, "freshness")["type"] == "TABLE"
+    assert "-- freshness: = a table of that name is left" in capsys.readouterr().out
+
+
+def test_a_view_of_all_columns_gets_the_new_ones(service, tmp_path) -> None:
+    assert tables(service, "--apply") == 0
+    mine = tmp_path / "census"
+    shutil.copytree(Path(load("census").folder), mine)
+    schema = json.loads((mine / "event.avsc").read_text())
+    schema["fields"].append({"name": "height", "type": ["null", "int"], "doc": "Height in cm.", "privacy": "public"})
+    (mine / "event.avsc").write_text(json.dumps(schema))
+    assert tables(service, "--apply", contract=str(mine)) == 0
+    assert "height" in {f["name"] for f in view(service, "events_once")["schema"]["fields"]}
+    service.calls.clear()
+    assert tables(service, "--apply", contract=str(mine)) == 0 and changes(service) == []
+
+
+def test_a_view_that_bigquery_does_not_take_is_told(service, capsys) -> None:
+    service.faults = [Fault("^GET .*/events_once$", 403, "accessDenied")]
+    assert tables(service, "--apply") == 2 and changes(service) == []
+    service.faults = [Fault("^POST .*/tables$", 503), Fault("^POST .*/tables$", "lost", times=2)]
+    assert tables(service, "--apply") == 0 and len(service.store.tables) == 4 + len(views.NAMES)
+    service.store.delete_table("ds", "events_once")
+    service.faults = [Fault("^POST .*/tables$", 400, "invalidQuery")]
+    capsys.readouterr()
+    assert tables(service, "--apply") == 2
+    assert "bq://project.ds.events_once: could not be made: invalidQuery" in capsys.readouterr().err
 
 
 DIFFERENCES = {
@@ -153,7 +210,7 @@ def test_what_cannot_run_says_so(arguments, told, service, capsys) -> None:
 def test_what_passes_is_waited_for_and_a_lost_answer_is_no_second_table(service) -> None:
     service.faults = [Fault("^GET .*/datasets/ds$", 503), Fault("^POST .*/tables$", "lost"), Fault("^GET .*/events$", 429, "rateLimitExceeded")]
     assert tables(service, "--apply") == 0
-    assert len(service.store.tables) == 3 and not any(f.times for f in service.faults)
+    assert len(service.store.tables) == 4 + len(views.NAMES) and not any(f.times for f in service.faults)
 
 
 def test_ddl_quotes_what_stands_in_descriptions() -> None:
@@ -173,7 +230,8 @@ def test_the_emulator_takes_the_tables_too(capsys) -> None:
         client.create_dataset("ds", retry=None)
         given = ["tables", "--contract=census", OUT, f"--bigquery_endpoint={found[0]}", "--apply"]
         assert main(given) == 0 and main(given) == 0
-        assert capsys.readouterr().out.endswith("-- the tables are as the contract declares them\n")
+        assert capsys.readouterr().out.count("-- refused_rates: made") == 1  # it does not show the SQL of a view, so that each call makes them anew
+        assert [*client.query("SELECT * FROM `project.ds.refused_rates`", retry=None, job_retry=None).result(retry=None)] == []
         for name, table in bigquery.tables(load("census")).items():
             client.query(ddl(Dataset("project", "ds"), f"{name}_2", table), retry=None, job_retry=None).result(retry=None)  # our DDL is GoogleSQL
             made = client.get_table(f"project.ds.{name}_2", retry=None)

@@ -55,13 +55,22 @@ class LedgerRow:
     greatest: datetime | None = None
 
     @property
+    def ended_rows(self) -> int:
+        return self.stored + self.repeated + self.refused
+
+    @property
     def balanced(self) -> bool:
-        return self.read == self.stored + self.repeated + self.refused and self.refused == sum(self.reasons.values())
+        return self.read == self.ended_rows and self.refused == sum(self.reasons.values())
+
+    def ways(self) -> str:
+        """How many rows came, and how they ended: for books that do not balance."""
+        return (f"{self.read:,} rows at the source, {self.ended_rows:,} ended "
+                f"({self.stored:,} stored, {self.repeated:,} repeated, {self.refused:,} refused)")
 
     def sentence(self) -> str:
         """The books in one line, as a person reads them."""
         reasons = ", ".join(f"{reason} {rows:,}" for reason, rows in sorted(self.reasons.items(), key=lambda r: (-r[1], r[0])))
-        verdict = "balanced" if self.balanced else f"NOT BALANCED: {self.read - self.stored - self.repeated - self.refused:+,} rows"
+        verdict = "balanced" if self.balanced else f"NOT BALANCED: {self.read - self.ended_rows:+,} rows"
         return (f"{self.read:,} read = {self.stored:,} stored + {self.repeated:,} repeated + {self.refused:,} refused"
                 f"{f' ({reasons})' if reasons else ''}   {verdict}")
 

@@ -1,7 +1,8 @@
 """BigQuery as the sink of the streaming graph, by insertAll (tabledata.insertAll): at least once, rows that it rejects are refused.
 
 Beam's default retries for ever, so that one row of the wrong form blocks its bundle: here only transient errors are tried
-again. insertAll removes some repeats of a worker that tries again, none of a job that is started anew.
+again. insertAll removes some repeats of a worker that tries again, none of a job that is started anew. What the sinks of a
+stream share stands here too: where tables are, what the books hold, what becomes of a rejected row.
 """
 
 import json
@@ -15,11 +16,13 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.io.gcp.bigquery import WriteToBigQuery
 from apache_beam.io.gcp.bigquery_tools import RetryStrategy
+from apache_beam.transforms.trigger import AccumulationMode, AfterCount, AfterWatermark
 from apache_beam.transforms.window import FixedWindows, GlobalWindows
 from apache_beam.typehints.decorators import no_annotations
 
 from pipelines.sinks.lake_files import conform, of_run
-from pipelines.sinks.loaded import Loaded
+from pipelines.sinks.loaded import Insist, Loaded
+from schemas.arrow import arrow_schema
 from schemas.errors import Fault, Misconfigured, Reason, Stage
 from schemas.tables import RUNS, Column
 from transforms.batch import refused_rows
@@ -28,6 +31,7 @@ from transforms.ledger import LedgerRow, Tally, sums
 
 _OUTPUT = re.compile(r"bq://([a-z][a-z0-9:.-]{4,61}[a-z0-9])\.([A-Za-z0-9_]{1,1024})")
 _MINUTE = 60
+_RETENTION = 31 * 86_400  # the longest that Pub/Sub keeps a message, in seconds
 
 
 class Dataset(NamedTuple):
@@ -37,7 +41,12 @@ class Dataset(NamedTuple):
     name: str
 
     def table(self, name: str) -> str:
+        """As Beam names it."""
         return f"{self.project}:{self.name}.{name}"
+
+    def path(self, name: str) -> str:
+        """As the Storage Write API names it."""
+        return f"projects/{self.project}/datasets/{self.name}/tables/{name}"
 
 
 def dataset(output: str) -> Dataset:
@@ -62,9 +71,9 @@ class InsertRows(beam.PTransform):
         written = rows | "Insert" >> WriteToBigQuery(
             self.table, method=WriteToBigQuery.Method.STREAMING_INSERTS, insert_retry_strategy=RetryStrategy.RETRY_ON_TRANSIENT_ERROR,
             create_disposition="CREATE_NEVER")
-        rejected = written.failed_rows_with_errors | "Rejected" >> beam.Map(_rejected).with_output_types(pa.RecordBatch)
+        rejected = written.failed_rows_with_errors | "Rejected" >> beam.Map(lambda failed: refusal(failed[1])).with_output_types(pa.RecordBatch)
         counted = batches | "Count" >> beam.FlatMap(tallies_of, bool(self.run)).with_output_types(Tally)
-        back = rejected | "Uncount" >> beam.FlatMap(_taken_back, bool(self.run)).with_output_types(Tally)
+        back = rejected | "Uncount" >> beam.FlatMap(taken_back, bool(self.run)).with_output_types(Tally)
         return Loaded((counted, back) | "Tallies" >> beam.Flatten(), rejected)
 
 
@@ -78,9 +87,9 @@ def tallies_of(batch: pa.RecordBatch, events: bool) -> list[Tally]:
     return [Tally(LATE, "", rows) if stage == str(Stage.WINDOW) else Tally(REFUSED, reason, rows) for (stage, reason), rows in sorted(counts.items())]
 
 
-def _taken_back(rejected: pa.RecordBatch, events: bool) -> list[Tally]:
-    """Rows that were counted as stored and are not."""
-    return [Tally(STORED, "", -rejected.num_rows)] if events else []
+def taken_back(rejected: pa.RecordBatch, events: bool) -> list[Tally]:
+    """What tallies_of said, or will say of the failures that these rows become, and is not so: a window was not read, so it is no refused row."""
+    return [Tally(STORED, "", -rejected.num_rows) if events else Tally(REFUSED, Reason.REJECTED_BY_SINK.value, -rejected.num_rows)]
 
 
 def rows_of(batch: pa.RecordBatch, columns: tuple[Column, ...], run: str = "") -> Iterator[dict[str, Any]]:
@@ -93,29 +102,34 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value  # a datetime is a date
 
 
-def _rejected(failed: tuple[str, dict[str, Any], Any]) -> pa.RecordBatch:
-    """A row that BigQuery will never take. Its errors are not looked at: they may quote the row."""
-    row = failed[1]
-    day = row.get("d")
-    return refused_rows(Stage.LOAD, [(Reason.REJECTED_BY_SINK, None, str(row.get("origin", "")), date.fromisoformat(day) if day else None,
-                                      json.dumps(row, default=str).encode())])
+def refusal(*rows: dict[str, Any]) -> pa.RecordBatch:
+    """Rows, as rows_of has them, that BigQuery will never take. Its errors are not looked at: they may quote the row."""
+    return refused_rows(Stage.LOAD, [(Reason.REJECTED_BY_SINK, None, str(row.get("origin", "")), _day(row.get("d")), json.dumps(row, default=str).encode())
+                                     for row in rows])
+
+
+def _day(told: Any) -> date | None:
+    return date.fromisoformat(told) if isinstance(told, str) else None  # a number is a day after the year 9999
 
 
 class KeepBooks(beam.PTransform):
-    """Tallies to the ledger: one row for each minute of publishing and pane."""
+    """Tallies to the ledger: one row for each minute of publishing and pane. insert: what writes rows of `runs`."""
 
-    def __init__(self, table: str, run: str, contract: str, engine: str) -> None:
+    def __init__(self, insert: beam.PTransform, run: str, contract: str, engine: str) -> None:
         super().__init__()
-        self.table, self.run, self.contract, self.engine = table, run, contract, engine
+        self.insert, self.run, self.contract, self.engine = insert, run, contract, engine
 
     @no_annotations  # Beam cannot read those of several collections
-    def expand(self, told: tuple[beam.PCollection[Tally], ...]) -> beam.PCollection[dict[str, Any]]:
-        rows = (told | "Tallies" >> beam.Flatten() | "Minutes" >> beam.WindowInto(FixedWindows(_MINUTE))
+    def expand(self, told: tuple[beam.PCollection[Tally], ...]) -> beam.PCollection[pa.RecordBatch]:
+        # A message may be older than what was read before it: its tally is a row more, and not dropped.
+        minutes = beam.WindowInto(FixedWindows(_MINUTE), trigger=AfterWatermark(late=AfterCount(1)), accumulation_mode=AccumulationMode.DISCARDING,
+                                  allowed_lateness=_RETENTION)
+        rows = (told | "Tallies" >> beam.Flatten() | "Minutes" >> minutes
                 | "Sum" >> beam.CombineGlobally(_Sum()).without_defaults()
-                | "Row" >> beam.Map(ledger_row, self.run, self.contract, self.engine).with_output_types(dict[str, Any])
+                | "Row" >> beam.Map(ledger_row, self.run, self.contract, self.engine).with_output_types(pa.RecordBatch)
                 | "Global" >> beam.WindowInto(GlobalWindows()))
-        rows | "Insert" >> WriteToBigQuery(self.table, method=WriteToBigQuery.Method.STREAMING_INSERTS,
-                                           insert_retry_strategy=RetryStrategy.RETRY_ON_TRANSIENT_ERROR, create_disposition="CREATE_NEVER")
+        written: Loaded = rows | "Insert" >> self.insert
+        written.refused | "Insist" >> Insist("runs")
         return rows
 
 
@@ -140,12 +154,12 @@ class _Sum(beam.CombineFn):
         return [Tally(fate, reason, rows) for (fate, reason), rows in sorted(sum_.items())]
 
 
-def ledger_row(tallies: list[Tally], run: str, contract: str, engine: str, window: Any = beam.DoFn.WindowParam) -> dict[str, Any]:
-    """A row of `runs` as BigQuery's JSON takes it. Minutes do not balance by themselves: a row may be read in one and stored in the next."""
+def ledger_row(tallies: list[Tally], run: str, contract: str, engine: str, window: Any = beam.DoFn.WindowParam) -> pa.RecordBatch:
+    """A row of `runs`. Minutes do not balance by themselves: a row may be read in one and stored in the next."""
     fates, reasons = sums(tallies)
     start, end = (datetime.fromtimestamp(at.micros / 1e6, timezone.utc) for at in (window.start, window.end))
     row = LedgerRow(run, "stream", contract, fates[READ], fates[STORED], fates[REPEATED], fates[REFUSED], fates[LATE], dict(reasons), "", start, end,
                     engine=engine)
     values = {c.name: getattr(row, c.name) for c in RUNS if c.name != "balanced"}
     values |= {"reasons": json.dumps(row.reasons), "partitions": "[]", "balanced": row.balanced}
-    return {name: _plain(value) for name, value in values.items() if value is not None}
+    return pa.RecordBatch.from_pylist([values], arrow_schema(RUNS))

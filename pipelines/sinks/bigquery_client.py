@@ -25,8 +25,9 @@ from transforms.engines.channel import is_loopback
 
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
 _AGAIN = frozenset({"rateLimitExceeded", "backendError", "internalError", "badGateway", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"})
-_CONNECTION = (ConnectionError, requests.exceptions.ConnectionError, requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError,
+CONNECTION = (ConnectionError, requests.exceptions.ConnectionError, requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError,
                TransportError)
+"""What says that nobody answered."""
 
 T = TypeVar("T")
 
@@ -86,7 +87,7 @@ def passes(error: Exception) -> bool:
     """True where the same call may succeed a little later. A quota by the day (quotaExceeded) is not waited for."""
     if isinstance(error, exceptions.GoogleAPICallError):
         return reason(error) in _AGAIN or (error.code in (408, 429, 500, 502, 503, 504) and reason(error) != "quotaExceeded")
-    return isinstance(error, _CONNECTION)
+    return isinstance(error, CONNECTION)
 
 
 def patiently(call: Callable[[], T], patience: Patience) -> T:
@@ -99,5 +100,5 @@ def patiently(call: Callable[[], T], patience: Patience) -> T:
         return again(call)()  # type: ignore[no-any-return]
     except exceptions.RetryError as error:
         raise Transient(f"BigQuery did not answer for {patience.seconds:g} s: {reason(error.cause)}") from None
-    except _CONNECTION as error:
+    except CONNECTION as error:
         raise Transient(f"BigQuery cannot be reached: {type(error).__name__}") from None

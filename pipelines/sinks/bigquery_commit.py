@@ -2,6 +2,7 @@
 
     for each day   one load job into events$YYYYMMDD that replaces it, whole or not at all; a day without rows gets an empty file
     failures       one load job that appends
+    windows        of those days, made right (bigquery_windows)
     compared       what BigQuery counts and sums of those days with what the workers wrote
     runs           one row, last: a run without it is not done
 
@@ -11,36 +12,36 @@ that dies there leaves them so until it is tried again.
 """
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timezone
+from datetime import date, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import apache_beam as beam
-from apache_beam.typehints.decorators import no_annotations
-from google.cloud.bigquery import ScalarQueryParameter
 
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, connect
-from pipelines.sinks.bigquery_files import Staged, as_parquet, joined
-from pipelines.sinks.bigquery_jobs import Failed, Load, Place, lines, load, query
+from pipelines.sinks.bigquery_files import Staged, loadable
+from pipelines.sinks.bigquery_jobs import Failed, Load, Place, load
 from pipelines.sinks.bigquery_lease import Lease
+from pipelines.sinks.bigquery_ledger import Rows, counted, entry, ledger, refused
+from pipelines.sinks.bigquery_windows import rewindow
 from pipelines.sinks.lake_commit import NOTHING, Unbalanced, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
+from pipelines.sinks.once import Once
+from schemas.contract import Contract
 from schemas.errors import Misconfigured, Transient
-from schemas.tables import FAILURES, RUNS, Column
+from schemas.tables import FAILURES, Column
 from transforms.fates import READ, REPEATED
 from transforms.ledger import LedgerRow, Tally, sums
 
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be committed. days: those that the run replaces (ISO); folder: of this machine, for what is uploaded and
-    for the verdict; printed: the columns that the fingerprint covers; engine: what de-identified, as JSON; holder: of the lease on the days, "" without one.
+    """What is to be committed. days: those that the run replaces (ISO); folder: of this machine, for what is uploaded and for the
+    verdict ("" for workers, who upload nothing); printed: the columns that the fingerprint covers; engine: what de-identified, as
+    JSON; holder: of the lease on the days, "" without one; windowed: the contract, where it has windows.
     """
 
     dataset: Dataset
@@ -57,15 +58,7 @@ class Request:
     engine: str = "{}"
     patience: Patience = Patience()
     holder: str = ""
-
-
-class _Day(NamedTuple):
-    """What a day's rows come to."""
-
-    rows: int = 0
-    ids: int = 0
-    contents: int = 0
-    cells: int = 0
+    windowed: Contract | None = None
 
 
 def verdict(folder: str) -> Path:
@@ -91,7 +84,8 @@ def commit(place: Place, request: Request, staged: Iterable[Staged], tallies: It
             return _commit(place, request, list(staged), list(tallies), clock, at, loaded)
     except (Unbalanced, Failed, Transient) as error:
         left = f"; {', '.join(loaded)} of {len(request.days)} days had been replaced" if loaded and not isinstance(error, Unbalanced) else ""
-        verdict(request.folder).write_text(f"{error}{left}")
+        if request.folder:
+            verdict(request.folder).write_text(f"{error}{left}")
         raise
 
 
@@ -116,16 +110,10 @@ def _commit(place: Place, request: Request, staged: list[Staged], tallies: list[
     failures = sorted(f for f in staged if f.table == FAILURES_TABLE)
     if not {f.day for f in events} <= set(request.days):
         raise ValueError("a run that replaces days wrote rows of another day")
-    fates, told = sums(tallies)
-    reasons: Counter[str] = Counter()
-    for file in failures:
-        reasons.update(dict(file.reasons))
-    row = LedgerRow(request.run, request.job, request.contract, fates[READ], sum(f.rows for f in events), fates[REPEATED], sum(f.rows for f in failures),
-                    0, dict(reasons), NOTHING, request.started, clock(), request.days, request.engine)
-    if not row.balanced or (told and told != reasons):
+    row, problem = expected(request, events, failures, tallies, clock)
+    if problem:
         _record(place, request, replace(row, stored=0, refused=0, reasons={}), False)
-        raise Unbalanced(f"the books do not balance: {row.read:,} rows at the source, {row.stored + row.repeated + row.refused:,} ended ({row.stored:,} "
-                         f"stored, {row.repeated:,} repeated, {row.refused:,} refused{f', {sum(told.values()):,} told by the stages' if told else ''})")
+        raise Unbalanced(problem)
     for day in request.days:
         at(f"events {day}")
         files = sorted(f for f in events if f.day == day)
@@ -135,13 +123,15 @@ def _commit(place: Place, request: Request, staged: list[Staged], tallies: list[
     if failures:
         at("failures")  # sealed anew by each try: the id says nothing of their bytes, or a second try would append them again
         _load(place, request, FAILURES_TABLE, FAILURES_TABLE, failures, FAILURES)
+    if request.windowed is not None:
+        rewindow(place, request.dataset, request.windowed, map(date.fromisoformat, request.days), request.run, at)
     at("compare")
-    there, prints = _days(place, request)
-    refused = _refused(place, request)
-    row = replace(row, stored=sum(d.rows for d in there.values()), refused=sum(refused.values()), reasons=refused,
-                  fingerprint=f"{prints % (1 << 128):032x}", ended=clock())
-    problems = [f"events of {day}" for day in request.days if there.get(day, _Day()) != _expected(events, day)]
-    problems += ["failures"] if (row.refused, refused) != (sum(f.rows for f in failures), dict(reasons)) else []
+    days = ", ".join(f"DATE '{day}'" for day in request.days)
+    there, fingerprint = counted(place, request.dataset, request.columns, request.printed, f"d IN ({days})")
+    wanted, reasons = row, refused(place, request.dataset, request.run)
+    row = replace(row, stored=sum(d.rows for d in there.values()), refused=sum(reasons.values()), reasons=reasons, fingerprint=fingerprint, ended=clock())
+    problems = [f"events of {day}" for day in request.days if there.get(day, Rows()) != rows_of([f for f in events if f.day == day])]
+    problems += ["failures"] if (row.refused, row.reasons) != (wanted.refused, wanted.reasons) else []
     at("runs")
     _record(place, request, row, balanced=not problems)
     if problems:
@@ -150,89 +140,46 @@ def _commit(place: Place, request: Request, staged: list[Staged], tallies: list[
     return row
 
 
+def expected(request: Request, events: Sequence[Staged], failures: Sequence[Staged], tallies: Iterable[Tally],
+             clock: Callable[[], datetime]) -> tuple[LedgerRow, str | None]:
+    """(the books as the workers wrote and told them; how they do not balance, None where they do)."""
+    fates, told = sums(tallies)
+    reasons: Counter[str] = Counter()
+    for file in failures:
+        reasons.update(dict(file.reasons))
+    row = LedgerRow(request.run, request.job, request.contract, fates[READ], sum(f.rows for f in events), fates[REPEATED], sum(f.rows for f in failures),
+                    0, dict(reasons), NOTHING, request.started, clock(), request.days, request.engine)
+    if row.balanced and (not told or told == reasons):
+        return row, None
+    return row, f"the books do not balance: {row.ways()}{f', {sum(told.values()):,} refused told by the stages' if told else ''}"
+
+
+def rows_of(files: Sequence[Staged]) -> Rows:
+    """What the rows of these files come to."""
+    return Rows(*(sum(getattr(f, name) for f in files) for name in Rows._fields))
+
+
 def _load(place: Place, request: Request, table: str, name: str, files: Sequence[Staged], columns: tuple[Column, ...]) -> None:
-    """Loads files as one job: by their URIs from Cloud Storage, else by an upload."""
-    source: Path | bytes | list[str] = as_parquet([], columns)
-    if files and "://" in files[0].path:
-        source = [f.path for f in files]
-    elif files:
-        source = Path(files[0].path) if len(files) == 1 else joined(files, columns, Path(request.folder) / f"{name}.upload")
-    load(place, Load(f"penstock-{request.run}-{name}", f"{request.dataset.name}.{table}", source, replace="$" in table,
-                     labels={"penstock_run": request.run.lower()[:63]}))
+    source = loadable(files, columns, Path(request.folder) / f"{name}.upload")
+    load(place, Load(f"penstock-{request.run}-{name}", f"{request.dataset.name}.{table}", source, replace="$" in table, labels=_labels(request)))
 
 
-def _expected(events: Sequence[Staged], day: str) -> _Day:
-    own = [f for f in events if f.day == day]
-    return _Day(*(sum(getattr(f, name) for f in own) for name in _Day._fields))
-
-
-def _days(place: Place, request: Request) -> tuple[dict[str, _Day], int]:
-    """(what BigQuery holds, by day; the sum of the fingerprints of its rows)."""
-    def whole(what: str) -> str:
-        return f"SUM(CAST({what} AS BIGNUMERIC))"
-
-    covered = ", ".join(f"`{name}`" for name in request.printed)
-    cells = " + ".join(f"COUNT(`{column.name}`)" for column in request.columns)
-    found = query(place, f"""
-        SELECT d, COUNT(*) AS n, {whole('id_hash')} AS ids, {whole('content_hash')} AS contents, {cells} AS cells,
-               {whole(f'FARM_FINGERPRINT(TO_JSON_STRING(STRUCT({covered})))')} AS prints
-        FROM `{_named(request.dataset, EVENTS_TABLE)}` WHERE d IN ({', '.join(f"DATE '{day}'" for day in request.days)}) GROUP BY d""")
-    days = {r["d"].isoformat(): _Day(int(r["n"]), int(r["ids"]), int(r["contents"]), int(r["cells"])) for r in found}
-    return days, sum(int(r["prints"]) for r in found)
-
-
-def _refused(place: Place, request: Request) -> dict[str, int]:
-    found = query(place, f"SELECT reason, COUNT(*) AS n FROM `{_named(request.dataset, FAILURES_TABLE)}` WHERE run = @run GROUP BY reason",
-                  [ScalarQueryParameter("run", "STRING", request.run)])
-    return {str(r["reason"]): int(r["n"]) for r in sorted(found, key=lambda r: str(r["reason"]))}
+def _labels(request: Request) -> dict[str, str]:
+    return {"penstock_run": request.run.lower()[:63]}
 
 
 def _record(place: Place, request: Request, row: LedgerRow, balanced: bool) -> None:
-    """Puts the row into `runs`, once."""
-    values: dict[str, Any] = {c.name: getattr(row, c.name) for c in RUNS if c.name != "balanced"}
-    values |= {"reasons": json.dumps(row.reasons), "partitions": json.dumps(row.partitions), "balanced": balanced}
-    written = {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items() if value is not None}
-    load(place, Load(f"penstock-{request.run}-runs", f"{request.dataset.name}.runs", lines([written]), "NEWLINE_DELIMITED_JSON"))
+    load(place, entry(request.dataset, row, balanced, _labels(request)))
 
 
-def ledger(place: Place, dataset: Dataset, run: str) -> tuple[LedgerRow, bool] | None:
-    """The run's row and whether it balanced, or None where it has none. Raises Failed or Transient."""
-    names = [c.name for c in RUNS]
-    found = query(place, f"SELECT {', '.join(names)} FROM `{_named(dataset, 'runs')}` WHERE run = @run", [ScalarQueryParameter("run", "STRING", run)])
-    if not found:
-        return None
-    row = dict(found[0])
-    balanced = bool(row.pop("balanced"))
-    row |= {"reasons": json.loads(row["reasons"]), "partitions": tuple(json.loads(row["partitions"]))}
-    row |= {name: value.astimezone(timezone.utc) for name, value in row.items() if isinstance(value, datetime)}
-    return LedgerRow(**row), balanced
-
-
-def _named(dataset: Dataset, table: str) -> str:
-    return f"{dataset.project}.{dataset.name}.{table}"
-
-
-class Commit(beam.PTransform):
-    """Gathers every Staged and every Tally of a run and commits it, even where there are none; answers its LedgerRow."""
+class Commit(Once):
+    """Commits every Staged and every Tally of a run."""
 
     def __init__(self, request: Request) -> None:
-        super().__init__()
+        super().__init__(partial(_committed, request), "LoadJobs")
         self.request = request
 
-    @no_annotations  # Beam cannot read those of several collections
-    def expand(self, outcome: tuple[beam.PCollection[Staged | Tally], ...]) -> beam.PCollection[LedgerRow]:
-        gathered = outcome | "Gather" >> beam.Flatten()
-        return (gathered.pipeline | "Once" >> beam.Impulse()
-                | "LoadJobs" >> beam.ParDo(_CommitFn(self.request), beam.pvalue.AsList(gathered)).with_output_types(LedgerRow))
 
-
-class _CommitFn(beam.DoFn):
-    def __init__(self, request: Request) -> None:
-        self.request = request
-
-    def process(self, _: bytes, outcome: list[Staged | Tally]) -> Iterable[LedgerRow]:
-        request = self.request
-        place = Place(connect(request.dataset.project, request.endpoint), request.location, request.patience)
-        yield commit(place, request, [o for o in outcome if isinstance(o, Staged)], [o for o in outcome if isinstance(o, Tally)])
-
-
+def _committed(request: Request, outcome: list[Staged | Tally]) -> LedgerRow:
+    place = Place(connect(request.dataset.project, request.endpoint), request.location, request.patience)
+    return commit(place, request, [o for o in outcome if isinstance(o, Staged)], [o for o in outcome if isinstance(o, Tally)])

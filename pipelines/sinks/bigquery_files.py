@@ -28,6 +28,7 @@ from schemas.arrow import arrow_schema
 from schemas.tables import Column
 from transforms.fates import STORED
 from transforms.ledger import count
+from transforms.run_id import RunId, told
 
 _GROUP_ROWS = 122_880
 _SECONDS = 60.0
@@ -103,6 +104,15 @@ def joined(files: Sequence[Staged], columns: tuple[Column, ...], into: Path) -> 
     return into
 
 
+def loadable(files: Sequence[Staged], columns: tuple[Column, ...], into: Path) -> Path | bytes | list[str]:
+    """What one load job reads: these files by their URIs, or one file to upload, made at `into` where they are several."""
+    if not files:
+        return as_parquet([], columns)
+    if "://" in files[0].path:
+        return [f.path for f in files]
+    return Path(files[0].path) if len(files) == 1 else joined(files, columns, into)
+
+
 def withdraw(folder: str, run: str, endpoint: str = "") -> None:
     """Removes what a run staged in gs://. Raises OSError."""
     bucket, _, name = folder.rstrip("/").removeprefix(gcs.SCHEME).partition("/")
@@ -126,7 +136,7 @@ def _blob(path: str, endpoint: str, do: Callable[[Any], Any]) -> None:
 class StageRows(beam.PTransform):
     """Batches of `events` (a file holds one day) or of sealed failures to files; answers a Staged for each file."""
 
-    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int = 32 << 20, endpoint: str = "") -> None:
+    def __init__(self, folder: str, run: RunId, table: str, columns: tuple[Column, ...], buffer_bytes: int = 32 << 20, endpoint: str = "") -> None:
         super().__init__()
         self.given = folder, run, table, columns, buffer_bytes, endpoint
 
@@ -135,17 +145,18 @@ class StageRows(beam.PTransform):
 
 
 class _StageFn(beam.DoFn):
-    def __init__(self, folder: str, run: str, table: str, columns: tuple[Column, ...], buffer_bytes: int, endpoint: str) -> None:
+    def __init__(self, folder: str, run: RunId, table: str, columns: tuple[Column, ...], buffer_bytes: int, endpoint: str) -> None:
         self.folder, self.run, self.table, self.columns, self.buffer_bytes, self.endpoint = folder, run, table, columns, buffer_bytes, endpoint
 
     def start_bundle(self) -> None:
+        self.run_id = told(self.run)
         self.waiting: dict[str, list[pa.RecordBatch]] = {}
         self.bytes: dict[str, int] = {}
         self.files: list[Staged] = []
 
     def process(self, batch: pa.RecordBatch) -> None:
         events = self.table == EVENTS_TABLE
-        rows = conform(of_run(batch, self.run) if events else batch, self.columns)
+        rows = conform(of_run(batch, self.run_id) if events else batch, self.columns)
         if events:
             count(STORED, rows.num_rows)
         for day, part in by_day(rows) if events else [("", rows)] if rows.num_rows else []:
@@ -156,7 +167,7 @@ class _StageFn(beam.DoFn):
 
     def _flush(self, day: str) -> None:
         del self.bytes[day]
-        self.files.append(stage(self.folder, self.run, self.table, day, self.waiting.pop(day), self.columns, self.endpoint))
+        self.files.append(stage(self.folder, self.run_id, self.table, day, self.waiting.pop(day), self.columns, self.endpoint))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
         for day in sorted(self.waiting):

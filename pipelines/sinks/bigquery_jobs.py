@@ -51,12 +51,17 @@ class Load(NamedTuple):
 
 def load(place: Place, what: Load) -> int:
     """Loads once and answers the rows that the job counted. Raises Failed or Transient."""
+    return int(loaded(place, what).output_rows or 0)
+
+
+def loaded(place: Place, what: Load) -> LoadJob:
+    """Loads once and answers the job that did it, which an earlier process may have started. Raises Failed or Transient."""
     made = 0
     for attempt in range(_MOST_FOUND):
         job, found = _started(place, what, f"{what.name}-{attempt}")
         job = _told(partial(_ended, place, job), what.table)
         if job.error_result is None:
-            return int(job.output_rows or 0)
+            return job
         told = str(job.error_result.get("reason", "unknown"))
         made += not found
         if not found and told not in _JOBS_AGAIN:

@@ -5,6 +5,7 @@
 A table that is there is not made again (409), so of two runs one is refused. The hold is renewed while its run lives and removed at
 its end. That of a run which was killed ends by itself: BigQuery removes the table; the same run, tried again, takes it over at once.
 A hold changes hands by a change under the table's etag (If-Match), so that of two who would take it one does.
+A stream holds the tables whole (penstock_writing_stream): each side takes its own hold, then looks for the other's, so of the two one is refused.
 https://cloud.google.com/bigquery/docs/reference/rest/v2/tables
 """
 
@@ -29,6 +30,8 @@ PREFIX = "penstock_writing_"
 SPAN = timedelta(minutes=5)  # a hold that is not renewed ends then; the clocks of two machines may differ by less
 _SHARE = 5  # renewals in that time
 _ROUNDS = 6  # of losing a hold to somebody between two requests
+STREAM = "stream"  # held in the place of a day: all days, by a stream
+What = date | str
 
 
 class Hold(NamedTuple):
@@ -51,11 +54,11 @@ class Lease:
     same run by another process is taken over (a retry does that).
     """
 
-    def __init__(self, place: Place, dataset: Dataset, run: str, days: Iterable[date], holder: str = "", over: bool = True,
+    def __init__(self, place: Place, dataset: Dataset, run: str, days: Iterable[What], holder: str = "", over: bool = True,
                  clock: Callable[[], datetime] = utc_now, span: timedelta = SPAN) -> None:
         self.holder = holder or secrets.token_hex(8)
         self._place, self._dataset, self._run, self._over, self._clock, self._span = place, dataset, run, over, clock, span
-        self._days, self._held = sorted(set(days)), dict[date, _Own]()
+        self._days, self._held = sorted(set(days), key=str), dict[What, _Own]()
 
     def take(self) -> None:
         """Holds all the days or none. Raises Misconfigured, with every day that another run holds."""
@@ -64,17 +67,18 @@ class Lease:
             try:
                 other = self._take(day)
             except Transient as error:
-                found.append(Fault(f"day {day}", str(error), "try again, or check --bigquery_endpoint"))
+                found.append(Fault(_told(day), str(error), "try again, or check --bigquery_endpoint"))
                 break
             except exceptions.GoogleAPICallError as error:
-                found.append(Fault(f"day {day}", f"cannot be held for this run: {reason(error)}",
+                found.append(Fault(_told(day), f"cannot be held for this run: {reason(error)}",
                                    "let the account make, change and delete tables in the dataset: roles/bigquery.dataEditor"))
                 break
             if other:
                 ends = f"{other.until:%Y-%m-%d %H:%M:%S} UTC" if other.until else "never"
                 advice = (f"wait for its end, or end it; if it was killed, --run={other.run} takes the day over, and else its hold ends at {ends}")
-                found.append(Fault(f"day {day}", f"is being written by run {other.run}", advice if other.run != self._run else
+                found.append(Fault(_told(day), f"is being written by {'' if day == STREAM else 'run '}{other.run}", advice if other.run != self._run else
                                    "another process tries the same run: leave it to that one"))
+        found = found or self._beside()
         if found:
             self.release()
             raise Misconfigured(found)
@@ -125,7 +129,28 @@ class Lease:
         while not end.wait(self._span.total_seconds() / _SHARE):
             self.renew()
 
-    def _take(self, day: date) -> Hold | None:
+    def _beside(self) -> list[Fault]:
+        """Why the tables are another's in the other way: a stream's beside our days, or days beside our stream."""
+        try:
+            for other in self._others():
+                there = self._there(other)
+                hold = _hold(there) if there is not None else None
+                if hold and (hold.until is None or hold.until > self._clock()):
+                    ends = f"; if it was killed, its hold ends at {hold.until:%Y-%m-%d %H:%M:%S} UTC" if hold.until else ""
+                    return [Fault(_told(other), f"is being written by {'' if other == STREAM else 'run '}{hold.run}",
+                                  f"wait for its end, or end it{'; messages wait in Pub/Sub meanwhile' if other == STREAM else ''}{ends}")]
+        except (exceptions.GoogleAPICallError, Transient) as error:
+            return [Fault("--output", f"BigQuery does not show who writes the tables: {reason(error)}", "try again")]
+        return []
+
+    def _others(self) -> list[What]:
+        if STREAM not in self._days:
+            return [STREAM]
+        listed = patiently(lambda: [str(table.table_id) for table in self._place.client.list_tables(
+            f"{self._dataset.project}.{self._dataset.name}", retry=None, timeout=self._place.patience.answer)], self._place.patience)
+        return [name.removeprefix(PREFIX) for name in listed if name.startswith(PREFIX) and name != PREFIX + STREAM]
+
+    def _take(self, day: What) -> Hold | None:
         """The other run that holds this day; None where it is ours now."""
         other = None
         for _ in range(_ROUNDS):
@@ -152,7 +177,7 @@ class Lease:
                 continue
         return other
 
-    def _change(self, day: date, table: Table) -> None:
+    def _change(self, day: What, table: Table) -> None:
         """Makes the hold ours until a span from now, where nobody has changed it meanwhile (NotFound, PreconditionFailed)."""
         until = self._clock() + self._span
         mine = Table.from_api_repr({**table.to_api_repr(), **self._words(until)})  # with its etag
@@ -160,22 +185,30 @@ class Lease:
                          self._place.patience)
         self._held[day] = _Own(made, until)
 
-    def _there(self, day: date) -> Table | None:
+    def _there(self, day: What) -> Table | None:
         try:
             return patiently(lambda: self._place.client.get_table(self._name(day), retry=None, timeout=self._place.patience.answer), self._place.patience)
         except exceptions.NotFound:
             return None
 
-    def _table(self, day: date, until: datetime) -> Table:
-        reference = {"projectId": self._dataset.project, "datasetId": self._dataset.name, "tableId": f"{PREFIX}{day:%Y%m%d}"}
+    def _table(self, day: What, until: datetime) -> Table:
+        reference = {"projectId": self._dataset.project, "datasetId": self._dataset.name, "tableId": _table(day)}
         fields = [{"name": "run", "type": "STRING", "description": "Without rows: the description of the table says who writes this day."}]
         return Table.from_api_repr({"tableReference": reference, "schema": {"fields": fields}, **self._words(until)})
 
     def _words(self, until: datetime) -> dict[str, Any]:
         return {"description": json.dumps({"run": self._run, "holder": self.holder}), "expirationTime": str(int(until.timestamp() * 1000))}
 
-    def _name(self, day: date) -> str:
-        return f"{self._dataset.project}.{self._dataset.name}.{PREFIX}{day:%Y%m%d}"
+    def _name(self, day: What) -> str:
+        return f"{self._dataset.project}.{self._dataset.name}.{_table(day)}"
+
+
+def _table(what: What) -> str:
+    return PREFIX + (what if isinstance(what, str) else f"{what:%Y%m%d}")
+
+
+def _told(what: What) -> str:
+    return "the tables" if what == STREAM else f"day {what}"
 
 
 def _hold(table: Table) -> Hold:

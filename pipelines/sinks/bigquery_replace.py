@@ -16,10 +16,11 @@ from typing import NamedTuple
 from pipelines.sinks import bigquery_files
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect
-from pipelines.sinks.bigquery_commit import Commit, Request, ledger, verdict
+from pipelines.sinks.bigquery_commit import Commit, Request, verdict
 from pipelines.sinks.bigquery_files import StageRows
 from pipelines.sinks.bigquery_jobs import Failed, Place
 from pipelines.sinks.bigquery_lease import Lease
+from pipelines.sinks.bigquery_ledger import ledger
 from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
@@ -56,9 +57,6 @@ class Target(NamedTuple):
         if not wanted:
             found.append(Fault("--partition", "is missing: into BigQuery a run replaces days, for what is added cannot be compared with the rows there",
                                "declare the days: --partition=DAY,..."))
-        if contract.windows is not None:
-            found.append(Fault("--output", f"the contract {contract.name} has windows, which are not written to BigQuery by batch",
-                               "give a folder, or a contract without windows"))
         if "://" in staging and not staging.startswith("gs://"):
             found.append(Fault("--staging", "is neither a folder nor in Cloud Storage", "give a folder or gs://BUCKET/FOLDER"))
         elif staging.startswith("gs://"):

@@ -81,10 +81,8 @@ class Sending:
         if not len(rows):
             return
         size = pa.ipc.get_record_batch_size(self.taken(rows))
-        if size <= MOST_BYTES:
+        if size <= MOST_BYTES or len(rows) == 1:  # a row that is too large by itself is for the service to refuse
             yield rows
-        elif len(rows) == 1:
-            self._rejected += rows.tolist()
         else:
             for part in np.array_split(rows, min(len(rows), -(-size // MOST_BYTES))):
                 yield from self._fitting(part)

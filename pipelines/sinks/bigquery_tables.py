@@ -55,9 +55,14 @@ def compare(client: Client, dataset: Dataset, wanted: dict[str, Resource], patie
     """Each wanted table beside the one that is there. Raises Misconfigured where BigQuery does not let us look."""
     found = []
     for name, resource in wanted.items():
-        table = _there(lambda name=name: client.get_table(f"{dataset.project}.{dataset.name}.{name}", retry=None, timeout=patience.answer), patience)
+        table = present(client, dataset, name, patience)
         found.append(Comparison(name, resource, None) if table is None else difference(name, resource, table.to_api_repr()))
     return found
+
+
+def present(client: Client, dataset: Dataset, name: str, patience: Patience) -> Any:
+    """The table or view of this name as BigQuery shows it, None where there is none. Raises Misconfigured where it does not let us look."""
+    return _there(lambda: client.get_table(f"{dataset.project}.{dataset.name}.{name}", retry=None, timeout=patience.answer), patience)
 
 
 def difference(name: str, wanted: Resource, present: Resource) -> Comparison:

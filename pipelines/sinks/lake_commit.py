@@ -11,12 +11,11 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 
-import apache_beam as beam
 import duckdb
 import pyarrow as pa
-from apache_beam.typehints.decorators import no_annotations
 
 from pipelines.sinks import lake_replays
 from pipelines.sinks.lake_catalog import locked, quoted, write_connection
@@ -24,6 +23,7 @@ from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, Written
 from pipelines.sinks.lake_ledger import ledger, record
 from pipelines.sinks.lake_runs import verdict
 from pipelines.sinks.lake_windows import rewindow
+from pipelines.sinks.once import Once
 from schemas.contract import Contract
 from transforms.fates import READ, REFUSED, REPEATED
 from transforms.ledger import LedgerRow, Tally, sums
@@ -72,7 +72,7 @@ def commit(request: Request, written: Iterable[Written], tallies: Iterable[Tally
            at: Callable[[str], None] = ignore, replayed: pa.Table | None = None) -> LedgerRow:
     """Commits a run once: a second try finds it in the ledger and answers that row.
 
-    replayed: the failures that this run replayed (lake_replays.marks); it is Lost where another did. at is told each step
+    replayed: the failures that this run replayed (replays.marks); it is Lost where another did. at is told each step
     (tests kill the process there). Raises Lost or Unbalanced, whose text is left in lake_runs.verdict as well.
     """
     folder = Path(request.folder)
@@ -200,10 +200,8 @@ def _imbalance(row: LedgerRow, written: int, sealed: int, refused: int, reasons:
     if reasons and (row.refused, row.reasons) != (refused, reasons):
         named = ", ".join(r for r in sorted(row.reasons.keys() | reasons.keys()) if row.reasons.get(r) != reasons.get(r))
         problems.append(f"refused: {row.refused:,} rows in the table, {refused:,} told by the stages (they differ in {named})")
-    ended = row.stored + row.repeated + row.refused
-    if row.read != ended:
-        problems.append(f"read: {row.read:,} rows at the source, {ended:,} ended "
-                        f"({row.stored:,} stored, {row.repeated:,} repeated, {row.refused:,} refused)")
+    if row.read != row.ended_rows:
+        problems.append(f"read: {row.ways()}")
     return "the books do not balance: " + "; ".join(problems) if problems else None
 
 
@@ -227,23 +225,13 @@ def _files(paths: list[str]) -> str:
     return f"read_parquet([{', '.join(map(quoted, paths))}], hive_partitioning = false)"
 
 
-class Commit(beam.PTransform):
-    """Gathers every Written and every Tally of a run and commits it, even where there are none; answers its LedgerRow."""
+class Commit(Once):
+    """Commits every Written and every Tally of a run in one transaction."""
 
     def __init__(self, request: Request) -> None:
-        super().__init__()
+        super().__init__(partial(_committed, request), "Transaction")
         self.request = request
 
-    @no_annotations  # Beam cannot read those of several collections
-    def expand(self, outcome: tuple[beam.PCollection[Written | Tally], ...]) -> beam.PCollection[LedgerRow]:
-        gathered = outcome | "Gather" >> beam.Flatten()
-        return (gathered.pipeline | "Once" >> beam.Impulse()
-                | "Transaction" >> beam.ParDo(_CommitFn(self.request), beam.pvalue.AsList(gathered)).with_output_types(LedgerRow))
 
-
-class _CommitFn(beam.DoFn):
-    def __init__(self, request: Request) -> None:
-        self.request = request
-
-    def process(self, _: bytes, outcome: list[Written | Tally]) -> Iterable[LedgerRow]:
-        yield commit(self.request, [o for o in outcome if isinstance(o, Written)], [o for o in outcome if isinstance(o, Tally)])
+def _committed(request: Request, outcome: list[Written | Tally]) -> LedgerRow:
+    return commit(request, [o for o in outcome if isinstance(o, Written)], [o for o in outcome if isinstance(o, Tally)])

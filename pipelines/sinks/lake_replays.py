@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -12,57 +11,11 @@ import pyarrow as pa
 
 from pipelines.sinks.lake_catalog import Reader, locked, write_connection
 from pipelines.sinks.lake_tables import declare_replays
-from schemas.arrow import arrow_schema
-from schemas.errors import Reason, Stage
-from schemas.tables import REPLAYS
+from pipelines.sinks.replays import KEY, NEVER, Choice, Failure, Group, left
+from schemas.errors import Stage
 from transforms.deduplicate import Marks
 
-SCHEMA = arrow_schema(REPLAYS)
-_KEY = ("run", "stage", "reason", "origin", "attempt")
-_NO_ROWS = {str(Stage.READ): "pieces of files that hold no whole row (stage read)",
-            str(Stage.LOAD): "refused by the sink, sealed as stored (stage load)"}
-_LATE, _NOTHING = "late, in events already (stage window)", "without a sealed row"
-_SETTLED = "refused in a replay by this contract's version already (--again tries them once more)"
 _FETCHED = 256  # rows
-
-
-class Failure(NamedTuple):
-    """A row of the failures table; sealed is None where the row was not asked for."""
-
-    run: str
-    stage: str
-    reason: str
-    origin: str
-    attempt: int
-    sealed: bytes | None = None
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which failures: "" and None leave a side open. since and until: of the start of the run that refused them, the second
-    not included. settled: name and version of a contract; what a replay by it has refused is not tried by it again.
-    """
-
-    stage: str = ""
-    reason: str = ""
-    run: str = ""
-    since: datetime | None = None
-    until: datetime | None = None
-    settled: str = ""
-
-    @property
-    def late(self) -> bool:
-        """Whether late rows are asked for by name."""
-        return self.reason == str(Reason.LATE) or self.stage == str(Stage.WINDOW)
-
-
-class Group(NamedTuple):
-    """So many failures; left: why they are left alone, "" where they are replayed."""
-
-    stage: str
-    reason: str
-    rows: int
-    left: str
 
 
 class Pending:
@@ -80,19 +33,14 @@ class Pending:
                                "AND p.origin = f.origin AND p.attempt = f.attempt)"] if "replays" in tables else [])]
         self._from = f"failures f LEFT JOIN runs r ON r.run = f.run WHERE {' AND '.join(clauses) or 'true'}"
         self._settled = "coalesce(r.job = 'replay' AND r.contract = ?, false)"
-        listed = ", ".join(f"'{stage}'" for stage in (*_NO_ROWS, str(Stage.WINDOW)))
+        listed = ", ".join(f"'{stage}'" for stage in NEVER)
         self._rows = f"f.stage NOT IN ({listed}) AND f.sealed IS NOT NULL AND NOT {self._settled}"
 
     def groups(self) -> list[Group]:
         """Their numbers, by stage, reason and whether they are replayed."""
         found = self._connection.execute(f"""SELECT f.stage, f.reason, f.sealed IS NULL AS empty, {self._settled} AS settled, count(*)
                                              FROM {self._from} GROUP BY ALL ORDER BY ALL""", [self._choice.settled, *self._values]).fetchall()
-        return [Group(stage, reason, rows, self._left(stage, empty, settled)) for stage, reason, empty, settled, rows in found]
-
-    def _left(self, stage: str, empty: bool, settled: bool) -> str:
-        if stage == str(Stage.WINDOW):
-            return "" if self._choice.late else _LATE
-        return _NO_ROWS.get(stage, _NOTHING if empty else _SETTLED if settled else "")
+        return [Group(stage, reason, rows, left(self._choice, stage, empty, settled)) for stage, reason, empty, settled, rows in found]
 
     def rows(self) -> Iterator[Failure]:
         """Those that hold a row, sealed: run after run as they began, in each as the input had them."""
@@ -144,16 +92,10 @@ def prepare(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
         declare_replays(connection, folder)
 
 
-def marks(failures: list[Failure], run: str, outcomes: list[str]) -> pa.Table:
-    """Rows of `replays`: these failures, replayed by this run, each with what came of it."""
-    columns = [list(column) for column in zip(*(f[:5] for f in failures))] or [[]] * 5
-    return pa.table([*columns, [run] * len(failures), outcomes], schema=SCHEMA)
-
-
 def rival(connection: "duckdb.DuckDBPyConnection", replayed: pa.Table) -> str | None:
     """Why these may not be marked, or None: a run that replayed one of them has committed. In the transaction that is open."""
     connection.register("replayed", replayed)
-    same = " AND ".join(f"p.{name} = m.{name}" for name in _KEY)
+    same = " AND ".join(f"p.{name} = m.{name}" for name in KEY)
     found = connection.execute(f"SELECT p.replayed_by FROM lake.replays p JOIN replayed m ON {same} LIMIT 1").fetchone()
     connection.unregister("replayed")
     return f"run {found[0]} replayed the same rows while this run was working; run it again" if found else None

@@ -8,7 +8,6 @@ A second stream on the lake is refused and told who holds it. A batch run may co
 Moved, and the stream reads its state anew before it does that run again.
 """
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from datetime import date, datetime
@@ -27,10 +26,10 @@ from pipelines.sinks.lake_marks import Stored
 from pipelines.sinks.lake_tables import declare
 from pipelines.sinks.lake_upkeep import Tidy
 from pipelines.sinks.lake_windows import change, measured, written
-from pipelines.sinks.streamed import Finished, Moved, State, moment
+from pipelines.sinks.streamed import Finished, Moved, State, hold, moment
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
-from schemas.errors import Fault, Misconfigured, Stage
+from schemas.errors import Stage
 from transforms.deduplicate import Marks
 from transforms.fates import READ, REPEATED
 from transforms.ledger import LedgerRow, sums
@@ -47,7 +46,7 @@ class StreamLake:
         self.folder, self.contract, self.name, self.at = Path(folder).resolve(), contract, name, at
         self.columns = stored_columns(contract)
         make(self.folder)
-        self._held = _hold(self.folder, holder)
+        self._held = hold(self.folder / HOLDER, str(self.folder), holder)
         try:
             with locked(self.folder):
                 self.connection = write_connection(self.folder)
@@ -180,17 +179,3 @@ class StreamLake:
 
     def _count(self, sql: str, *values: str) -> int:
         return int(self.connection.execute(sql, list(values)).fetchone()[0])
-
-
-def _hold(folder: Path, holder: str) -> int:
-    """Takes the lake for one stream; the system lets go of it however the process ends. Raises Misconfigured."""
-    descriptor = os.open(folder / HOLDER, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        by = os.read(descriptor, 1_000).decode(errors="replace") or "another stream"
-        os.close(descriptor)
-        raise Misconfigured([Fault(str(folder), f"is held by {by}", "one stream at a time writes these tables: end it, or give another --output")]) from None
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, holder.encode())
-    return descriptor

@@ -6,9 +6,9 @@ from datetime import date
 import duckdb
 import pyarrow as pa
 
+from pipelines import window_rows
 from pipelines.window_rows import completed, scorer
 from schemas.contract import Contract
-from transforms.batch import ID_HASH, WATERMARK
 from transforms.panes import Changes
 from transforms.rebuild import rebuild
 
@@ -19,15 +19,13 @@ def measured(connection: "duckdb.DuckDBPyConnection", contract: Contract, since:
              days: tuple[date, date] | None = None) -> Iterator[pa.RecordBatch]:
     """The columns of the stored events that windows are made of: of event times from `since` (microseconds) on, or of the days
     from the first to the last, both included; all where both are None."""
-    assert contract.windows is not None
-    names = dict.fromkeys([contract.time, ID_HASH, WATERMARK, *contract.windows.key, *(m.field for m in contract.windows.measures if m.field)])
     where: str = ""
     values: list[object] = []
     if since is not None:
         where, values = f'WHERE d >= make_timestamp(?)::DATE AND epoch_us("{contract.time}") >= ?', [since, since]  # the day prunes partitions
     elif days is not None:
         where, values = "WHERE d BETWEEN ? AND ?", list(days)
-    columns = ", ".join(f'"{name}"' for name in names)
+    columns = ", ".join(f'"{name}"' for name in window_rows.measured(contract))
     yield from connection.execute(f"SELECT {columns} FROM lake.events {where}", values).to_arrow_reader(_ROWS)
 
 

@@ -1,5 +1,7 @@
 """What the stream job asks of the tables that it writes, and what it gives them: where the loop and its sinks meet."""
 
+import fcntl
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
@@ -9,6 +11,7 @@ from typing import Any, Protocol
 import apache_beam as beam
 import pyarrow as pa
 
+from schemas.errors import Fault, Misconfigured
 from transforms.deduplicate import Marks
 from transforms.ledger import LedgerRow, Tally
 from transforms.panes import Changes
@@ -100,6 +103,20 @@ class StreamTables(Protocol):
     def keep_up(self, idle: bool) -> None:
         """Between runs: what the tables need; idle: there is time for it."""
         ...
+
+
+def hold(path: Path, tables: str, holder: str) -> int:
+    """Takes tables for one stream of this machine, until the descriptor is closed or the process ends. Raises Misconfigured."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        by = os.read(descriptor, 1_000).decode(errors="replace") or "another stream"
+        os.close(descriptor)
+        raise Misconfigured([Fault(tables, f"is held by {by}", "one stream at a time writes these tables: end it, or give another --output")]) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, holder.encode())
+    return descriptor
 
 
 def moment(micros: int | None) -> datetime | None:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -19,6 +20,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
 
 from schemas.errors import Fault, Misconfigured
 from transforms.engines.channel import is_loopback
@@ -120,6 +122,15 @@ def fetched(client: storage.Client, path: str, generation: int, start: int, stop
     if len(data) != stop - start:
         raise Changed(f"{path} is not as long as it was when it was listed")
     return data
+
+
+def put(client: storage.Client, path: str, file: Path) -> None:
+    """Makes or replaces an object by a local file. Raises OSError where it is not let, or the place cannot be reached."""
+    bucket, _, name = path.removeprefix(SCHEME).partition("/")
+    try:
+        client.bucket(bucket).blob(name).upload_from_filename(str(file), timeout=_SECONDS, checksum="crc32c", retry=DEFAULT_RETRY)
+    except _UNREACHED as error:
+        raise OSError(f"{path} cannot be written: {type(error).__name__}") from None
 
 
 def _object(blob: Any) -> Object:

@@ -1,16 +1,17 @@
-"""Writes the generated parts of the README anew, between <!-- begin NAME --> and <!-- end NAME -->.
+"""Writes the generated parts of README and docs anew, between <!-- begin NAME --> and <!-- end NAME -->.
 
-What is generated: the table of commands, and the table of options of each command.
+What is generated: the table of commands, the table of options of each command, the table of parameters of each template.
 """
 
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+from pipelines import metadata
 from pipelines.__main__ import COMMANDS
 from pipelines.flags import table
-
-README = Path("README.md")
+from pipelines.profile import JOBS
 
 
 def commands() -> str:
@@ -24,12 +25,20 @@ def options() -> str:
     return "\n\n".join(f"**penstock {name}**\n\n{table(command.options)}" for name, command in COMMANDS.items())
 
 
-PARTS = {"commands": commands, "options": options}
+def parameters() -> str:
+    """The parameters of every template, each under its job."""
+    return "\n\n".join(f"**{job}**\n\n{metadata.table(job)}" for job in JOBS)
 
 
-def written(text: str) -> str:
-    """The text with every generated part as it should be. Raises KeyError where a part has no place in it."""
-    for name, part in PARTS.items():
+PAGES: dict[str, dict[str, Callable[[], str]]] = {
+    "README.md": {"commands": commands, "options": options},
+    "docs/flex-template.md": {"parameters": parameters},
+}
+
+
+def written(text: str, page: str = "README.md") -> str:
+    """The text of a page with every generated part as it should be. Raises KeyError where a part has no place in it."""
+    for name, part in PAGES[page].items():
         pattern = re.compile(rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)", re.DOTALL)
         if not pattern.search(text):
             raise KeyError(name)
@@ -38,8 +47,9 @@ def written(text: str) -> str:
 
 
 if __name__ == "__main__":
-    before = README.read_text()
-    after = written(before)
-    README.write_text(after)
-    print("README.md is up to date" if after == before else "README.md was written anew")
+    for page in PAGES:
+        before = Path(page).read_text()
+        after = written(before, page)
+        Path(page).write_text(after)
+        print(f"{page} is up to date" if after == before else f"{page} was written anew")
     sys.exit(0)

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from pipelines.flags import option, required
-from pipelines.forms import RESOURCE
+from pipelines.flags import Days, option, required
+from pipelines.forms import IMAGE, RESOURCE
 from pipelines.options import BIGQUERY, CONTRACT, PUBSUB, STORAGE, OfContract
+from pipelines.profile import JOBS
 
 SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
 
@@ -36,9 +37,12 @@ class GenerateOptions:
     """penstock generate"""
 
     contract: str = required(SHIPPED, positional=True, metavar="CONTRACT")
-    output: str = required("Folder for the files and truth.json.", metavar="DIR")
+    output: str = required("Folder for the files and truth.json, made when missing; or a place in a bucket.", metavar="DIR|gs://BUCKET/FOLDER")
     rows: int = option(20000, "Lines to write, faults included.", metavar="N", minimum=1)
     seed: int = option(7, "Same seed, same bytes.", metavar="N", minimum=0)
+    partition: Days = option((), "Days (UTC): for each so many lines of that day alone, in a folder of its name below the output. For census.",
+                             metavar="DAY,...")
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
 
 
 @dataclass(frozen=True)
@@ -130,3 +134,42 @@ class PlanOptions(OfContract):
     bytes: int = option(0, "Bytes of an event as it is published; 0 for those of the contract's sample.", metavar="N", minimum=0)
     cpu: float = option(0.0, "CPU seconds for 1,000 events, in place of the benchmark's.", metavar="SECONDS")
     json: bool = option(False, "Print the plan as JSON.", group="Output")
+
+
+@dataclass(frozen=True)
+class LaunchOptions:
+    """penstock launch"""
+
+    action: str = required("validate asks whether it would run; run starts it; update puts today's graph in place of the running one; drain ends a "
+                           "stream when what it holds is stored; cancel ends a job at once; status tells.", positional=True,
+                           metavar="validate|run|update|drain|cancel|status")
+    job: str = required("The job that the template runs.", choices=JOBS)
+    profile: str = required("Profile of the environment (docs/launch.md).", metavar="FILE")
+    transform_name_mapping: str = option("", "For an update: transforms that were renamed, beside the profile's, as Beam takes them.",
+                                         metavar='{"OLD":"NEW",...}')
+    force: bool = option(False, "Update though the check says that Dataflow would refuse it, or lose what a step holds: its own check has the last word.")
+    dataflow_endpoint: str = option("", "URL of Dataflow, else Google's; loopback (http://localhost:9070) is spoken to without TLS.", metavar="URL")
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
+    json: bool = option(False, "Print the job as JSON, as the last line.", group="Output")
+
+
+@dataclass(frozen=True)
+class SpecOptions:
+    """penstock spec"""
+
+    job: str = required("The job that the template runs.", choices=JOBS)
+    image: str = required("Image of launcher and workers, by digest: a tag may be moved.", metavar="HOST/PATH@sha256:...", pattern=IMAGE)
+    output: str = option("", "File to write; without it the spec is printed.", metavar="FILE|gs://BUCKET/FILE.json")
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
+
+
+@dataclass(frozen=True)
+class CheckOptions:
+    """penstock check"""
+
+    job: str = required("The job that is to be launched.", choices=("stream", "batch", "replay", "reidentify"))
+    profile: str = required("Profile of the environment (docs/launch.md).", metavar="FILE")
+    rate: int = option(0, "Events a second that a stream must carry: the plan for them is held against the quotas.", metavar="N", minimum=0)
+    lock: str = option("", "The lock file that the image must have been built from; else requirements.lock, where it is here.", metavar="FILE")
+    endpoint: str = option("", "A stand-in for Google's services on this machine, for tests: http://localhost:PORT.", metavar="URL")
+    json: bool = option(False, "Print what was found as JSON.", group="Output")

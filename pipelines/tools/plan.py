@@ -55,13 +55,14 @@ def reckon(options: PlanOptions) -> Plan:
     if stream and stream.engine == "dlp" and "dlp_requests_per_minute" not in given:
         given |= {"dlp_requests_per_minute": float(stream.requests_per_minute)} if stream.requests_per_minute else (
             {"dlp_requests_per_minute": 100.0} if ".rep." in stream.dlp_endpoint else {})
-    quotas = faults.of(lambda: plan_data.quotas(profile.region if profile else REGION, given, profile.max_workers if profile else None, constants.shards, where))
+    region, most = (profile.region, profile.max_workers) if profile else (REGION, None)
+    quotas = faults.of(lambda: plan_data.quotas(region, given, most, constants.shards, where))
     faults.stop()
     assert contract and sample and machine and stream and quotas
     load_ = Load(options.rate, options.bytes or sample.event_bytes, sample.stored_bytes * (options.bytes / sample.event_bytes if options.bytes else 1.0),
                  _scaled(sample.dlp, options.bytes / sample.event_bytes if options.bytes else 1.0) if stream.engine == "dlp" else None,
                  stream.wait.total_seconds(), getattr(stream, "write", "insert_all"))
-    likeness = "--cpu" if options.cpu else contract.name if contract.name in plan_data.known_contracts() else plan_data.LIKENESS
+    likeness = "--cpu" if options.cpu else plan_data.likeness(contract.name)
     return Plan(contract, load_, constants, machine, machine_type, workers(load_, constants, machine), needs(load_, constants, machine, quotas),
                 costs(load_, constants, machine, plan_data.prices()), not options.bytes, likeness)
 
@@ -83,7 +84,7 @@ def told(plan: Plan) -> list[str]:
     lines = [f"{plan.contract.name} {plan.contract.version}: {load_.rate:,} events/s of {load_.event_bytes:,.0f} bytes "
              f"({'its sample' if plan.measured_here else '--bytes'}), rows of {load_.stored_bytes:,.0f} bytes, de-identified by {engine}",
              f"{plan.workers:,} workers of {plan.machine_type}: {plan.constants.cpu_seconds * 1e6:,.0f} us of CPU an event"
-             + (f" (as {plan.likeness}: no benchmark ran this contract, give --cpu)" if plan.likeness == plan_data.LIKENESS != plan.contract.name else "")
+             + (f" (as {plan.likeness}: no benchmark ran this contract, give --cpu)" if plan.likeness not in ("--cpu", plan.contract.name) else "")
              + f", {plan.constants.busy:.0%} of each vCPU planned for", "",
              f"{'of':36}{'needed':>18}{'given':>18}{'share':>9}"]
     for need in plan.needs:
@@ -92,12 +93,12 @@ def told(plan: Plan) -> list[str]:
         lines.append(f"{need.quota.name:36}{_number(need.needed):>18}{given:>18}{share:>9}")
     lines += ["", "to raise first:" if first else "to raise first: nothing; no known quota is filled to more than 80 %"]
     lines += [f"  {need.quota.name}, {need.share:.1%}: {need.quota.remedy}" for need in first]
-    unknown = [need for need in plan.needs if need.share is None]
+    unknown = [need for need in plan.needs if need.share is None and need.quota.name != "max_workers"]
     if unknown:
-        lines += ["not known; give them under quotas: in the profile:", *(f"  {n.quota.name} ({n.quota.source.split(': ', 1)[-1]})" for n in unknown)]
-    lines += ["", f"{'a month at this rate, list prices, us-central1':70}{'quantity':>18} {'':14}{'USD':>12}"]
-    lines += [f"{cost.price.part:70}{_number(cost.quantity):>18} {cost.price.unit:14}{cost.dollars:>12,.2f}" for cost in plan.costs]
-    lines += [f"{'in all':70}{'':>18} {'':14}{sum(cost.dollars for cost in plan.costs):>12,.2f}", "",
+        lines += ["not known; give them under quotas: in the profile:", *(f"  {n.quota.name}: {n.quota.unit}" for n in unknown)]
+    lines += ["", f"{'a month at this rate, list prices, us-central1':48}{'quantity':>18} {'':13}{'USD':>12}"]
+    lines += [f"{cost.price.part:48}{_number(cost.quantity):>18} {cost.price.unit:13}{cost.dollars:>12,.2f}" for cost in plan.costs]
+    lines += [f"{'in all':48}{'':>18} {'':13}{sum(cost.dollars for cost in plan.costs):>12,.2f}", "",
               f"not counted: {', '.join(NOT_COUNTED)}", "docs/plan.md says which figures were measured, which were read, and which are from memory"]
     return lines
 
@@ -110,11 +111,14 @@ def as_json(plan: Plan) -> dict[str, Any]:
     """The plan as plain data."""
     load_ = plan.load
     return {
-        "contract": plan.contract.name, "version": plan.contract.version, "rate": load_.rate, "event_bytes": load_.event_bytes, "stored_bytes": load_.stored_bytes,
-        "engine": "dlp" if load_.dlp else "local", "write": load_.write, "wait_seconds": load_.wait, "machine_type": plan.machine_type, "workers": plan.workers,
+        "contract": plan.contract.name, "version": plan.contract.version, "rate": load_.rate, "event_bytes": load_.event_bytes,
+        "stored_bytes": load_.stored_bytes, "engine": "dlp" if load_.dlp else "local", "write": load_.write, "wait_seconds": load_.wait,
+        "machine_type": plan.machine_type, "workers": plan.workers,
         "cpu_seconds_per_1000": plan.constants.cpu_seconds * 1_000, "cpu_from": plan.likeness,
-        "needs": [{"name": n.quota.name, "needed": n.needed, "given": n.quota.given, "share": n.share, "unit": n.quota.unit, "source": n.quota.source} for n in plan.needs],
+        "needs": [{"name": n.quota.name, "needed": n.needed, "given": n.quota.given, "share": n.share, "unit": n.quota.unit, "source": n.quota.source}
+                  for n in plan.needs],
         "raise_first": [{"name": n.quota.name, "share": n.share, "remedy": n.quota.remedy} for n in raised_first(plan.needs)],
-        "costs": [{"name": c.price.name, "part": c.price.part, "quantity": c.quantity, "unit": c.price.unit, "usd": round(c.dollars, 2)} for c in plan.costs],
+        "costs": [{"name": c.price.name, "part": c.price.part, "quantity": c.quantity, "unit": c.price.unit, "usd": round(c.dollars, 2)}
+                  for c in plan.costs],
         "usd": round(sum(c.dollars for c in plan.costs), 2), "not_counted": list(NOT_COUNTED),
     }

@@ -1,12 +1,14 @@
-"""penstock tables: BigQuery's tables beside a contract's. Shows what it would do; --apply does it."""
+"""penstock tables: BigQuery's tables and views beside a contract's. Shows what it would do; --apply does it."""
 
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_tables import PLACEHOLDER, Comparison, apply, compare, ddl, faults, location, wanted_tables
+from pipelines.sinks.bigquery_views import ViewDifference, apply_view, compare_views
 from pipelines.tools.options import TablesOptions
 from schemas import bigquery
 from schemas.contract import load
 from schemas.errors import Fault, Misconfigured, Transient
+from schemas.views import ddl as ddl_of_view
 
 _PATIENCE = Patience(seconds=15.0)
 _KEPT = {"expirationTime": "the table's expiration", "labels": "labels", "encryptionConfiguration": "the key", "tableConstraints": "constraints"}
@@ -34,17 +36,41 @@ def run(options: TablesOptions) -> int:
         if found:
             raise Misconfigured(found)
         due = [table for table in compared if table.present is None or table.added or table.updated]
+        views = compare_views(client, named, contract, _columns(compared), _PATIENCE)
+        print("\n".join(line for view in views for line in _view_told(named, view)), end="\n\n")
+        due_views = [view for view in views if view.due]
         if options.apply:
             for table in due:
                 apply(client, named, table, _PATIENCE)
                 print(f"-- {table.name}: {'made' if table.present is None else 'changed'}")
+            for view in due_views:  # last: they name the tables
+                apply_view(client, named, view, _PATIENCE)
+                print(f"-- {view.name}: {'changed' if view.there else 'made'}")
     except Transient as error:
         raise Misconfigured([Fault("--output", str(error), "try again, or check --bigquery_endpoint")]) from None
-    if not due:
-        print("-- the tables are as the contract declares them")
+    if not due and not due_views:
+        print("-- the tables and views are as the contract declares them")
     elif not options.apply:
         print("-- nothing was changed: --apply does it")
     return 0
+
+
+def _columns(compared: list[Comparison]) -> list[str]:
+    """The columns that events has when its differences are made good, in order."""
+    (events,) = (table for table in compared if table.name == "events")
+    there = (events.present or events.wanted)["schema"]["fields"]
+    return [*(f["name"] for f in there), *events.added]
+
+
+def _view_told(named: Dataset, view: ViewDifference) -> list[str]:
+    """A view as DDL where it is missing or its SQL differs, else one line, and one a difference."""
+    if view.foreign:
+        return [f"-- {view.name}: = a table of that name is left as it is, and the view is not made"]
+    statement = f"{ddl_of_view(f'{named.project}.{named.name}', view.name, view.view)};\n"
+    if not view.there:
+        return [statement]
+    return [f"-- {view.name}: {'differs' if view.differs else 'is as shipped'}", *(f"-- ~ {what} of the view" for what in view.differs),
+            *([statement] if "SQL" in view.differs else [])]
 
 
 def _told(named: Dataset, table: Comparison) -> list[str]:

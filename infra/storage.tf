@@ -1,0 +1,77 @@
+# Buckets, a zone each: who may read one may not read another.
+#   raw         events in clear, as they came. Written by whoever delivers, read by workers
+#   staging     Dataflow's staging and temporary files, and what waits to be loaded (de-identified or sealed)
+#   quarantine  files that could not be read: what a person looks at, and brings back to raw or deletes
+#   templates   the specs of the Flex Templates; written by CI alone
+locals {
+  buckets = {
+    raw        = { days = var.retention_days, versions = 3 }
+    staging    = { days = 14, versions = 1 }
+    quarantine = { days = var.failure_days, versions = 3 }
+    templates  = { days = 0, versions = 10 } # 0: kept
+  }
+}
+
+resource "google_storage_bucket" "zone" {
+  for_each                    = local.buckets
+  name                        = "${var.project}-${var.name}-${each.key}"
+  location                    = var.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = false
+
+  encryption {
+    default_kms_key_name = google_kms_crypto_key.place["storage"].id
+  }
+
+  versioning {
+    enabled = true
+  }
+
+  soft_delete_policy {
+    retention_duration_seconds = 604800 # a week: what was deleted by mistake
+  }
+
+  dynamic "lifecycle_rule" {
+    for_each = each.value.days > 0 ? [each.value.days] : []
+    content {
+      action {
+        type = "Delete"
+      }
+      condition {
+        age = lifecycle_rule.value
+      }
+    }
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      num_newer_versions = each.value.versions
+      with_state         = "ARCHIVED"
+    }
+  }
+
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      days_since_noncurrent_time = 30
+      with_state                 = "ARCHIVED"
+    }
+  }
+
+  lifecycle_rule {
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+    condition {
+      age = 1
+    }
+  }
+
+  depends_on = [google_kms_crypto_key_iam_member.agent]
+}

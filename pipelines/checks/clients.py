@@ -1,0 +1,155 @@
+"""Google's clients for checks, made when first asked for; and what an answer of theirs means to a check.
+
+Every check only reads. A call waits seconds, not minutes, and is not tried again: what is not reachable is told as not checked.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import google.auth
+import requests
+from google.api_core import exceptions
+from google.api_core.client_options import ClientOptions
+from google.auth import impersonated_credentials
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
+from google.auth.transport.requests import AuthorizedSession
+from google.cloud import bigquery, storage
+from google.cloud.kms_v1 import KeyManagementServiceClient
+from google.cloud.resourcemanager_v3 import ProjectsClient
+from google.cloud.secretmanager_v1 import SecretManagerServiceClient
+from google.pubsub_v1 import SubscriberClient
+
+from schemas.errors import Fault, Misconfigured
+from transforms.engines.channel import is_loopback
+
+SECONDS = 10.0
+_SCOPE = ["https://www.googleapis.com/auth/cloud-platform"]
+_AWAY = (exceptions.ServerError, exceptions.TooManyRequests, exceptions.RetryError, requests.exceptions.RequestException, ConnectionError)
+
+T = TypeVar("T")
+
+
+class NotChecked(Exception):
+    """A question that could not be asked, and why. No fault: nothing is known."""
+
+
+def asked(call: Callable[[], T]) -> T:
+    """What a call answers. Raises NotChecked where this account may not look, or the service is not reachable; NotFound is for the check to judge."""
+    try:
+        return call()
+    except (exceptions.Forbidden, exceptions.Unauthorized):
+        raise NotChecked("this account may not look there") from None
+    except exceptions.NotFound:
+        raise
+    except exceptions.ClientError as error:
+        raise NotChecked(f"the service did not take the question: HTTP {error.code}") from None
+    except RefreshError:
+        raise NotChecked("its credentials were not accepted; to act as a service account takes roles/iam.serviceAccountTokenCreator on it") from None
+    except (*_AWAY, GoogleAuthError) as error:
+        raise NotChecked(f"not reachable: {type(error).__name__}") from None
+
+
+class Clients:
+    """Clients for one project, as one identity.
+
+    endpoint: a stand-in for all of Google's services on this machine (http://localhost:PORT), spoken to without credentials; "" for Google's.
+    account: a service account to act as; "" for whoever runs this. Raises Misconfigured for an endpoint elsewhere.
+    """
+
+    def __init__(self, project: str, endpoint: str = "", account: str = "") -> None:
+        if endpoint and not (endpoint.startswith("http://") and is_loopback(endpoint.removeprefix("http://").rstrip("/"))):
+            raise Misconfigured([Fault("--endpoint", "is not on this machine", "give http://localhost:PORT, or leave it out for Google's own")])
+        self.project, self.endpoint, self.account = project, endpoint.rstrip("/"), account
+
+    @cached_property
+    def credentials(self) -> Any:
+        """Raises NotChecked where there are none."""
+        if self.endpoint:
+            return AnonymousCredentials()  # type: ignore[no-untyped-call]
+        try:
+            own, _ = google.auth.default(scopes=_SCOPE)
+        except DefaultCredentialsError:
+            raise NotChecked("there are no credentials; run gcloud auth application-default login") from None
+        return impersonated_credentials.Credentials(own, self.account, _SCOPE) if self.account else own  # type: ignore[no-untyped-call]
+
+    @cached_property
+    def session(self) -> AuthorizedSession:
+        """For what has no client library here: Artifact Registry, IAM, the registry of images."""
+        made = AuthorizedSession(self.credentials)  # type: ignore[no-untyped-call]
+        made.trust_env = not self.endpoint  # a proxy would be asked for localhost too
+        return made
+
+    def url(self, service: str, path: str) -> str:
+        """A path of a service: on Google's host of that name, or on the stand-in."""
+        return f"{self.endpoint or f'https://{service}'}/{path}"
+
+    @cached_property
+    def storage(self) -> storage.Client:
+        return storage.Client(self.project, credentials=self.credentials, **({"_http": self.session} if self.endpoint else {}),
+                              client_options=ClientOptions(api_endpoint=self.endpoint or "https://storage.googleapis.com"))
+
+    @cached_property
+    def bigquery(self) -> bigquery.Client:
+        return bigquery.Client(self.project, credentials=self.credentials, **({"_http": self.session} if self.endpoint else {}),
+                               client_options=ClientOptions(api_endpoint=self.endpoint or "https://bigquery.googleapis.com"))
+
+    @cached_property
+    def projects(self) -> ProjectsClient:
+        return self._rest(ProjectsClient)
+
+    @cached_property
+    def subscriber(self) -> SubscriberClient:
+        return self._rest(SubscriberClient)
+
+    @cached_property
+    def kms(self) -> KeyManagementServiceClient:
+        return self._rest(KeyManagementServiceClient)
+
+    @cached_property
+    def secrets(self) -> SecretManagerServiceClient:
+        return self._rest(SecretManagerServiceClient)
+
+    def _rest(self, cls: type[T]) -> T:
+        # Clients of this kind read no emulator's address from the environment: what is asked is Google, or the stand-in.
+        options = ClientOptions(api_endpoint=self.endpoint) if self.endpoint else ClientOptions()
+        return cls(transport="rest", credentials=self.credentials, client_options=options)  # type: ignore[call-arg]
+
+
+def granted(clients: Clients, kind: str, name: str, permissions: tuple[str, ...]) -> set[str]:
+    """Those of the permissions that the clients' account has on a resource: testIamPermissions of its service.
+
+    kind and name: project P; bucket B; table P.D.T; subscription, secret, key and repository by their resource names; account by its
+    address. Raises NotFound where the resource is not there, NotChecked where the question cannot be asked.
+    """
+    request = {"resource": name if kind != "project" else f"projects/{name}", "permissions": list(permissions)}
+    gapic = {"project": "projects", "subscription": "subscriber", "secret": "secrets", "key": "kms"}
+    if kind in gapic:
+        return set(asked(lambda: getattr(clients, gapic[kind]).test_iam_permissions(request=request, timeout=SECONDS, retry=None).permissions))
+    if kind == "bucket":
+        return set(asked(lambda: clients.storage.bucket(name).test_iam_permissions(list(permissions), timeout=SECONDS, retry=None)))
+    if kind == "table":
+        return set(asked(lambda: clients.bigquery.test_iam_permissions(name, list(permissions), retry=None, timeout=SECONDS)).get("permissions", ()))
+    service, path = (("artifactregistry.googleapis.com", f"v1/{name}") if kind == "repository"
+                     else ("iam.googleapis.com", f"v1/projects/-/serviceAccounts/{name}"))
+    answer = asked(lambda: _posted(clients, clients.url(service, f"{path}:testIamPermissions"), {"permissions": list(permissions)}))
+    return set(answer.get("permissions", ()))
+
+
+def _posted(clients: Clients, url: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = clients.session.post(url, json=body, timeout=SECONDS)
+    if answer.status_code >= 400:
+        raise exceptions.from_http_response(answer)
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+BUCKET = re.compile(r"gs://([a-z0-9][-a-z0-9_.]+)(?:/(.*))?")
+
+
+def bucket_of(path: str) -> str:
+    """The bucket of gs://BUCKET/..., "" for what is none."""
+    match = BUCKET.fullmatch(path)
+    return match[1] if match else ""

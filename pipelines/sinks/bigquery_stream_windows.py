@@ -1,0 +1,110 @@
+"""The windows of a stream on BigQuery, where rows are only ever added: of those with one key and window_start the greatest pane is the last word.
+
+A session that a late row joined to another, or opened again, is no window any more: its last word is a row that ends where it starts.
+`windows_latest` (schemas.views) shows what stands.
+"""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+
+import numpy as np
+import pyarrow as pa
+from google.cloud.bigquery import ScalarQueryParameter
+
+from pipelines.sinks.bigquery import Dataset
+from pipelines.sinks.bigquery_jobs import Place
+from pipelines.sinks.bigquery_ledger import named
+from pipelines.sinks.bigquery_read import batches
+from pipelines.sinks.bigquery_windows import WINDOWS_TABLE
+from pipelines.sinks.lake_files import EVENTS_TABLE
+from pipelines.sinks.streamed import micros
+from pipelines.window_rows import measured
+from schemas.arrow import arrow_schema, stored_columns
+from schemas.contract import Contract
+from transforms.batch import with_column
+from transforms.panes import Changes
+from transforms.partials import micros as length
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EDGES = ("key", "window_start", "window_end", "pane")
+_MOST = 200_000  # windows whose panes are known, before those that change no more are forgotten
+Of = tuple[str | None, datetime]  # key and window_start
+
+
+def events(place: Place, dataset: Dataset, contract: Contract, since: int | None) -> Iterator[pa.RecordBatch]:
+    """The columns that windows are made of, of the stored events from this time (us) on. Raises Failed or Transient."""
+    known = {field.name: field for field in arrow_schema(stored_columns(contract))}
+    names = measured(contract)
+    where, given = _from(f"`{contract.time}`", since)
+    yield from batches(place, f"SELECT {', '.join(f'`{name}`' for name in names)} FROM {named(dataset, EVENTS_TABLE)} WHERE {where}",
+                       pa.schema([known[name] for name in names]), given)
+
+
+class Told:
+    """What the table says of the windows that may still change."""
+
+    def __init__(self, place: Place, dataset: Dataset, contract: Contract) -> None:
+        assert contract.windows is not None
+        self._place, self._dataset, self._contract = place, dataset, contract
+        self._longest = length(max(contract.windows.size, contract.windows.max_length + contract.windows.gap))
+        self._panes: dict[Of, int] = {}
+        self._next: dict[Of, int] = {}
+
+    def read(self, since: int | None) -> pa.RecordBatch:
+        """key, window_start, window_end and pane of the windows that stand and end after this time (us); notes the panes of all."""
+        assert self._contract.windows is not None
+        self._panes, self._next = {}, {}
+        where, given = _from("window_start", None if since is None else since - self._longest)
+        schema = pa.schema([("key", pa.string()), ("window_start", pa.timestamp("us", "UTC")), ("window_end", pa.timestamp("us", "UTC")), ("pane", pa.int32())])
+        last: dict[Of, tuple[datetime, int]] = {}
+        for batch in batches(self._place, f"SELECT {', '.join(_EDGES)} FROM {named(self._dataset, WINDOWS_TABLE)} WHERE {where}", schema, given):
+            for key, start, end, pane in zip(*(column.to_pylist() for column in batch.columns)):
+                if (key, start) not in last or pane > last[key, start][1]:
+                    last[key, start] = end, pane
+        self._panes = {of: pane for of, (_, pane) in last.items()}
+        low = _EPOCH + timedelta(microseconds=since) if since is not None else datetime.min.replace(tzinfo=timezone.utc)
+        standing = [(*of, end, pane) for of, (end, pane) in last.items() if end > of[1] and end > low]
+        return pa.RecordBatch.from_arrays([pa.array(column, field.type) for column, field in zip(zip(*standing) if standing else [()] * 4, schema)],
+                                          schema=schema)
+
+    def rows(self, changes: Changes) -> pa.RecordBatch:
+        """The rows to append: those that come, each with a pane beyond what it had, and the last word on those that go for good."""
+        come = changes.rows
+        places = list(zip(come["key"].to_pylist(), come["window_start"].to_pylist()))
+        panes = [max(pane, self._panes.get(of, -1) + 1) for of, pane in zip(places, come["pane"].to_pylist())]
+        self._next = dict(zip(places, panes))
+        rows = with_column(come, "pane", pa.array(panes, pa.int32()))
+        over = [of for of in zip(changes.gone["key"].to_pylist(), changes.gone["window_start"].to_pylist()) if of not in self._next]
+        if not over:
+            return rows
+        ends = {of: self._panes.get(of, 0) + 1 for of in over}
+        self._next |= ends
+        return pa.Table.from_batches([rows, self._ended(rows.schema, ends)]).combine_chunks().to_batches()[0]
+
+    def _ended(self, schema: pa.Schema, ends: dict[Of, int]) -> pa.RecordBatch:
+        """Rows that end where they start, for which nothing is measured."""
+        starts = pa.array([start for _, start in ends], pa.timestamp("us", "UTC"))
+        told = {"key": pa.array([key for key, _ in ends], pa.string()), "window_start": starts, "window_end": starts, "d": starts.cast(pa.date32()),
+                "pane": pa.array(list(ends.values()), pa.int32()), "is_late": pa.array([True] * len(ends))}
+        told["contract_version"] = pa.array([self._contract.version] * len(ends), pa.string())
+        assert self._contract.windows is not None
+        told |= {m.name: pa.array(np.zeros(len(ends), np.int64)).cast(schema.field(m.name).type)
+                 for m in self._contract.windows.measures if m.kind in ("count", "distinct")}
+        return pa.RecordBatch.from_arrays([told[f.name] if f.name in told else pa.nulls(len(ends), f.type) for f in schema], schema=schema)
+
+    def settle(self, watermark: int | None) -> None:
+        """What the last `rows` answered is in the table."""
+        self._panes |= self._next
+        self._next = {}
+        if len(self._panes) > _MOST and watermark is not None:
+            assert self._contract.windows is not None
+            low = watermark - 3 * self._longest - length(self._contract.windows.lateness)
+            self._panes = {of: pane for of, pane in self._panes.items() if (micros(of[1]) or 0) >= low}
+
+
+def _from(column: str, since: int | None) -> tuple[str, list[ScalarQueryParameter]]:
+    """A condition on a time and its day, which prunes partitions."""
+    if since is None:
+        return "TRUE", []
+    at = _EPOCH + timedelta(microseconds=max(since, -62_135_596_800_000_000))
+    return f"d >= @day AND {column} >= @since", [ScalarQueryParameter("day", "DATE", at.date()), ScalarQueryParameter("since", "TIMESTAMP", at)]

@@ -1,0 +1,119 @@
+"""The windows table of a dataset, made right after events of some days changed: partitions of it are replaced, whole or not at all.
+
+    read        the events of those days, and of days that windows hang over to: only the columns that windows are made of
+    rebuilt     which rows go and which come (transforms.rebuild), scored by the contract's model of windows
+    loaded      each day whose rows change into windows$YYYYMMDD with WRITE_TRUNCATE, the last day first; a day without rows gets an empty file
+
+All windows count as closed, and belong to no run: the same events give the same rows. A rebuild that dies on the way is put right by
+the next one of the same days. For that the last day comes first: where a session starts at the same time as in the table, a rebuild
+takes what follows for right, and stops; so what lies later may be new already, but never what lies earlier.
+"""
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from datetime import date, datetime, timedelta, timezone
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from google.cloud.bigquery import ScalarQueryParameter
+
+from pipelines.sinks.bigquery import Dataset
+from pipelines.sinks.bigquery_files import as_parquet
+from pipelines.sinks.bigquery_jobs import Load, Place, load, query
+from pipelines.sinks.bigquery_ledger import named
+from pipelines.sinks.bigquery_read import batches
+from pipelines.sinks.lake_commit import ignore
+from pipelines.sinks.lake_files import EVENTS_TABLE
+from pipelines.window_rows import completed, measured, scorer
+from schemas.arrow import arrow_schema, stored_columns, window_columns
+from schemas.contract import Contract
+from transforms.panes import Changes
+from transforms.rebuild import rebuild
+from transforms.window import window_schema
+
+WINDOWS_TABLE = "windows"
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_EDGES = ("key", "window_start", "window_end")
+_AT_ONCE = 5_000_000  # events, whose windows are in memory together
+
+
+class Rewindowed(NamedTuple):
+    """Window rows written, and deleted before that."""
+
+    written: int = 0
+    deleted: int = 0
+
+
+def rewindow(place: Place, dataset: Dataset, contract: Contract, days: Iterable[date], run: str, at: Callable[[str], None] = ignore) -> Rewindowed:
+    """Makes the windows right after the events of these days changed. run: names the jobs, each once.
+
+    at is told each step. Raises Failed or Transient: then it must be done again.
+    """
+    assert contract.windows is not None
+    found = rebuild(lambda first, last: _events(place, dataset, contract, first, last), sorted(set(days)),
+                    lambda low, high: _between(place, dataset, contract, low, high), contract.windows, contract.time)
+    changes = Changes(completed(found.rows, contract, scorer(contract.windows), None), found.gone)
+    columns = window_columns(contract)
+    schema, come = arrow_schema(columns), pa.Table.from_batches([changes.rows])
+    went = {(row["key"], row["window_start"]) for row in changes.gone.to_pylist()}
+    touched = {start.date() for _, start in went} | set(come["d"].to_pylist())
+    once = secrets.token_hex(4)  # a job of this time alone: what an earlier try loaded may have been replaced since
+    for day in sorted(touched, reverse=True):
+        at(f"windows {day}")
+        there = pa.Table.from_batches(batches(place, f"SELECT {_listed(c.name for c in columns)} FROM {named(dataset, WINDOWS_TABLE)} WHERE d = @day",
+                                              schema, [ScalarQueryParameter("day", "DATE", day)]), schema)
+        stays = [of not in went for of in zip(there["key"].to_pylist(), there["window_start"].to_pylist())]
+        rows = pa.concat_tables([there.filter(pa.array(stays, pa.bool_())), come.filter(pc.equal(come["d"], day))])
+        load(place, Load(f"penstock-{run}-{WINDOWS_TABLE}-{day}-{once}", f"{dataset.name}.{WINDOWS_TABLE}${day:%Y%m%d}",
+                         as_parquet(rows.combine_chunks().to_batches(), columns), replace=True, labels={"penstock_run": run.lower()[:63]}))
+    return Rewindowed(changes.rows.num_rows, changes.gone.num_rows)
+
+
+def rewindow_all(place: Place, dataset: Dataset, contract: Contract, days: Iterable[date], run: str, most: int = _AT_ONCE) -> tuple[int, Rewindowed]:
+    """(events, what was done) of these days, or of all that hold events or windows where there are none: some days at a time, as they
+    come. Raises Failed or Transient."""
+    held = {row["d"]: int(row["n"]) for row in query(place, f"SELECT d, COUNT(*) AS n FROM {named(dataset, EVENTS_TABLE)} GROUP BY d")}
+    windowed = [row["d"] for row in query(place, f"SELECT d, COUNT(*) AS n FROM {named(dataset, WINDOWS_TABLE)} GROUP BY d")]
+    wanted = sorted(set(days) or {*held, *windowed})
+    done = Rewindowed()
+    for some in chunks(wanted, held, most):
+        one = rewindow(place, dataset, contract, some, run)
+        done = Rewindowed(done.written + one.written, done.deleted + one.deleted)
+    return sum(held.get(day, 0) for day in wanted), done
+
+
+def chunks(days: list[date], held: dict[date, int], most: int) -> Iterator[list[date]]:
+    """The days in their order, as many at a time as hold so many events; one day at least."""
+    some, rows = list[date](), 0
+    for day in days:
+        if some and rows + held.get(day, 0) > most:
+            yield some
+            some, rows = [], 0
+        some.append(day)
+        rows += held.get(day, 0)
+    if some:
+        yield some
+
+
+def _events(place: Place, dataset: Dataset, contract: Contract, first: date, last: date) -> Iterator[pa.RecordBatch]:
+    names = measured(contract)
+    known = {field.name: field for field in arrow_schema(stored_columns(contract))}
+    yield from batches(place, f"SELECT {_listed(names)} FROM {named(dataset, EVENTS_TABLE)} WHERE d BETWEEN @first AND @last",
+                       pa.schema([known[name] for name in names]),
+                       [ScalarQueryParameter("first", "DATE", first), ScalarQueryParameter("last", "DATE", last)])
+
+
+def _between(place: Place, dataset: Dataset, contract: Contract, low: int, high: int) -> pa.RecordBatch:
+    """key, window_start and window_end of the windows that end after low and start before high (microseconds)."""
+    assert contract.windows is not None
+    known = window_schema(contract.windows)
+    schema = pa.schema([known.field(name) for name in _EDGES])
+    found = batches(place, f"SELECT {_listed(_EDGES)} FROM {named(dataset, WINDOWS_TABLE)} WHERE window_end > @low AND window_start < @high", schema,
+                    [ScalarQueryParameter(name, "TIMESTAMP", _EPOCH + timedelta(microseconds=at)) for name, at in (("low", low), ("high", high))])
+    table = pa.Table.from_batches(found, schema).combine_chunks()
+    return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

@@ -1,0 +1,124 @@
+"""A job's graph handed to Dataflow: dry-run, written as a template's job file (how the launcher runs a job), or submitted.
+
+Runner, project, region, job name and template location are what was given, never changed here: the launcher finds the job
+file where it said, or not at all.
+"""
+
+import re
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
+
+from pipelines import secret_keys
+from pipelines.options import BatchOptions, StreamOptions
+from pipelines.sinks.bigquery import dataset
+from pipelines.sources.gcs import SCHEME
+from schemas.contract import Contract
+from schemas.errors import Fault, Misconfigured
+from transforms.engines.channel import is_loopback
+
+RUNNER = "DataflowRunner"
+_ENDPOINTS = ("dlp_endpoint", "secrets_endpoint", "bigquery_endpoint", "bigquery_storage_endpoint", "storage_endpoint", "pubsub_endpoint")
+
+
+def dataflow_options(options: BatchOptions | StreamOptions, arguments: list[str], *more: str) -> PipelineOptions:
+    """Beam's options for Dataflow, safe where they say nothing: no public addresses, and no sampling of elements that failed,
+    which would write them into a bucket in clear. Raises Misconfigured, with every fault.
+    """
+    given = PipelineOptions([*arguments, f"--runner={options.runner}", f"--project={options.project}", "--no_save_main_session",
+                             "--experiments=disable_always_on_exception_sampling", *more])
+    cloud, worker = given.view_as(GoogleCloudOptions), given.view_as(WorkerOptions)
+    faults = [Fault(f"--{name}", "is missing: Dataflow needs it", f"give --{name}=...")
+              for name in ("project", "region", "temp_location") if not getattr(cloud, name)]
+    faults += unreachable(options)
+    if worker.use_public_ips is None:
+        worker.use_public_ips = False
+    if not dry(given):
+        faults += _launched(options, cloud, worker)
+    if faults:
+        raise Misconfigured(faults)
+    return given
+
+
+def keys_out_of_reach(options: BatchOptions | StreamOptions) -> list[Fault]:
+    """A fault where keys are no version of a secret."""
+    if secret_keys.VERSION.fullmatch(options.keys):
+        return []
+    return [Fault("--keys", "is no version of a secret of Secret Manager: Dataflow's workers have no way to a folder of this machine",
+                  "upload what `penstock keys DIR --secret=FILE` writes, and give projects/P/secrets/S/versions/N")]
+
+
+def unreachable(options: BatchOptions | StreamOptions) -> list[Fault]:
+    """Faults of options that name files or tables out of the reach of Dataflow's workers."""
+    faults: list[Fault] = []
+    try:
+        dataset(options.output)
+    except Misconfigured as error:
+        faults += error.faults
+    if isinstance(options, BatchOptions):
+        if not all(part.strip().startswith(SCHEME) for part in options.input.split(",")):
+            faults.append(Fault("--input", "is on one machine, where no worker of Dataflow's finds it", "give gs://BUCKET/GLOB"))
+        if not options.staging.startswith(SCHEME):
+            faults.append(Fault("--staging", "is not in Cloud Storage: workers write there what BigQuery loads", "give gs://BUCKET/FOLDER"))
+        if options.manifest and not options.manifest.startswith(SCHEME):
+            faults.append(Fault("--manifest", "is on one machine, where the launcher does not find it", "give gs://BUCKET/FILE"))
+    return faults
+
+
+def dry(given: PipelineOptions) -> bool:
+    """Whether the graph is only built and checked."""
+    return bool(given.get_all_options().get("dry_run"))
+
+
+def _launched(options: BatchOptions | StreamOptions, cloud: GoogleCloudOptions, worker: WorkerOptions) -> list[Fault]:
+    """What must hold where workers are to run the graph."""
+    faults = keys_out_of_reach(options)
+    if not re.fullmatch(r".+@sha256:[0-9a-f]{64}", worker.sdk_container_image or ""):
+        faults.append(Fault("--sdk_container_image", "is missing, or not by its digest: workers need Penstock, and the one that was tested",
+                            "give --sdk_container_image=HOST/PATH@sha256:..."))
+    if not cloud.service_account_email:
+        faults.append(Fault("--service_account_email", "is missing: Dataflow would take the project's default account, which may do too much",
+                            "give --service_account_email=NAME@PROJECT.iam.gserviceaccount.com"))
+    for name in _ENDPOINTS:
+        url = str(getattr(options, name, ""))
+        if url and is_loopback(url.split("://")[-1].split("/")[0]):
+            faults.append(Fault(f"--{name}", "leads to this machine, where no worker of Dataflow's finds it", "leave it out"))
+    return faults
+
+
+def contract_labels(contract: Contract) -> dict[str, str]:
+    """The labels that a job has from its contract: its own (owner, cost_center, data_class), its name and version, in the
+    characters that labels may hold (cloud.google.com/dataflow/docs/guides/labels).
+    """
+    told = {**dict(contract.labels), "contract": contract.name, "contract_version": contract.version}
+    return {_label(name): _label(value) for name, value in told.items()}
+
+
+def _label(text: str) -> str:
+    return re.sub("[^a-z0-9_-]", "-", text.lower())[:63]
+
+
+def label(given: PipelineOptions, contract: Contract) -> None:
+    """Adds the contract's labels and the image's digest to those of the job; what was given stays."""
+    cloud, image = given.view_as(GoogleCloudOptions), given.view_as(WorkerOptions).sdk_container_image or ""
+    there = list(cloud.labels or [])
+    known = " ".join(there)  # each NAME=VALUE, or a mapping of several
+    wanted = {**contract_labels(contract), **({"image": image.rpartition(":")[2][:63]} if "@sha256:" in image else {})}
+    cloud.labels = there + [f"{name}={value}" for name, value in wanted.items() if not re.search(rf"(^|[\s\"'{{]){name}[\"']?[=:]", known)]
+
+
+def submit(pipeline: beam.Pipeline, given: PipelineOptions, contract: Contract) -> Any:
+    """Runs the graph as the options say, and says what was done. Answers Beam's result of a submitted job, else None."""
+    result = pipeline.run()
+    cloud = given.view_as(GoogleCloudOptions)
+    about = f"the graph of {contract.name} {contract.version}"
+    if dry(given):
+        steps = len(pipeline.to_runner_api().components.transforms)
+        print(f"{about} was built and dry-run for Dataflow: {steps} transforms")
+        return None
+    if not getattr(result, "has_job", False):
+        print(f"{about} was built; its job file is {cloud.template_location}")
+        return None
+    print(f"{about} was submitted to Dataflow as job {result.job_id()}")
+    return result

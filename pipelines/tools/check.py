@@ -1,0 +1,86 @@
+"""penstock check: everything that can be known before a launch, all at once. It reads, and changes nothing."""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from google.api_core import exceptions
+
+from pipelines.checks import differences, here, places, roles
+from pipelines.checks.clients import Clients, NotChecked
+from pipelines.checks.setting import FAULT, NOT_CHECKED, OK, Check, Result, Setting
+from pipelines.profile import read
+from pipelines.starting import Faults
+from pipelines.tools.options import CheckOptions
+from schemas.contract import Contract, load
+from schemas.errors import Fault, Misconfigured
+
+LOCK = "requirements.lock"
+
+
+def run(options: CheckOptions, environment: Mapping[str, str] = os.environ) -> int:
+    """Prints a line a check. Exit code 0 where nothing is wrong, 2 where something is; what could not be checked is told, and is no fault."""
+    results = [answer(name, check, setting) for setting in [setting_of(options, environment)] for name, check in checks(setting)]
+    faults = [fault for result in results for fault in result.faults]
+    if options.json:
+        print(json.dumps(as_json(options, results)))
+    else:
+        print("\n".join(line for result in results for line in told(result)))
+        unknown = sum(result.state == NOT_CHECKED for result in results)
+        print(f"\n{len(results)} checks: {sum(r.state == OK for r in results)} ok, {len(faults)} faults, {unknown} not checked")
+    return 2 if faults else 0
+
+
+def setting_of(options: CheckOptions, environment: Mapping[str, str]) -> Setting:
+    """The launch. Raises Misconfigured where the profile cannot be read as one."""
+    profile = read(options.profile, options.job)
+    quiet = Faults()  # what is wrong with these is told by their own checks
+    given = quiet.of(lambda: here.job_options(options.job, profile))
+    named = getattr(given, "contract", "") or dict(profile.parameters).get("contract", "")
+    contract: Contract | None = quiet.of(lambda: load(named)) if named else None
+    return Setting(options.job, options.profile, profile, given, contract, environment, Clients(profile.project, options.endpoint),
+                   Clients(profile.project, options.endpoint, profile.service_account), Path(options.lock or LOCK), options.rate)
+
+
+def checks(setting: Setting) -> Iterator[tuple[str, Check]]:
+    """Every check of a launch, those first that ask no one."""
+    yield "contract", here.contract
+    yield "parameters", here.parameters
+    yield "emulators and local keys", here.riding_along
+    yield "placeholders", here.placeholders
+    yield "locations of keys and DLP", places.keys_and_dlp
+    yield "quotas", here.quotas
+    yield "locations of buckets", places.buckets
+    yield "location of the dataset", places.tables
+    yield "template", places.template
+    yield "image and lock file", places.image
+    yield "tables", differences.tables
+    yield from roles.checks(setting)
+
+
+def answer(name: str, check: Check, setting: Setting) -> Result:
+    """What a check finds; whatever keeps it from looking is told as such."""
+    try:
+        faults = tuple(check(setting))
+    except NotChecked as error:
+        return Result(name, NOT_CHECKED, (), str(error))
+    except Misconfigured as error:
+        faults = error.faults
+    except exceptions.NotFound:
+        faults = (Fault(name, "what it asks for is not there", "make it, or correct the profile"),)
+    return Result(name, FAULT if faults else OK, faults)
+
+
+def told(result: Result) -> list[str]:
+    """A line, and one more for each fault."""
+    reason = f": {result.reason}" if result.reason else ""
+    return [f"{result.state:12} {result.name}{reason}", *(f"{'':12}   {fault}" for fault in result.faults)]
+
+
+def as_json(options: CheckOptions, results: list[Result]) -> dict[str, object]:
+    """The results as plain data."""
+    return {"job": options.job, "profile": options.profile, "faults": sum(len(r.faults) for r in results),
+            "not_checked": sum(r.state == NOT_CHECKED for r in results),
+            "checks": [{"name": r.name, "state": r.state, "reason": r.reason,
+                        "faults": [{"where": f.where, "problem": f.problem, "remedy": f.remedy} for f in r.faults]} for r in results]}

@@ -1,0 +1,84 @@
+"""Whether a job that runs can be updated to today's graph: the graph that it was started with, out of its staging, beside the one that is built here."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from google.api_core.exceptions import GoogleAPIError
+from google.auth.exceptions import GoogleAuthError
+from google.protobuf.message import DecodeError
+from requests import RequestException
+
+from pipelines import graph, stream_graph
+from pipelines.graph_shape import Graph, changed, incompatible, normal
+from pipelines.options import StreamOptions
+from pipelines.sinks.bigquery import dataset
+from pipelines.sources import gcs
+from pipelines.sources.subscription import ReadSubscription
+from pipelines.starting import Faults, means_of
+from pipelines.submitting import RUNNER
+from schemas.contract import Contract
+from schemas.errors import Fault, Misconfigured
+from transforms import keys
+
+_LARGEST = 100 << 20  # bytes of a graph
+
+
+class Difference(NamedTuple):
+    """Sentences: why the update would fail, and what is not as it was."""
+
+    why: list[str]
+    what: list[str]
+
+
+def difference(running: Graph, new: Graph, transform_names: Mapping[str, str]) -> Difference:
+    """What an update changes. transform_names: {old: new}."""
+    return Difference(list(incompatible(running, new, transform_names)), list(changed(running, new)))
+
+
+def running_graph(options: Mapping[str, Any], endpoint: str = "") -> Graph:
+    """The graph of a job, by the pipeline options that it was started with. Raises Misconfigured where it cannot be read.
+
+    endpoint: of Cloud Storage, where it is not the usual one.
+    """
+    path = str(options.get("pipelineUrl", ""))
+    bucket, _, name = path.removeprefix(gcs.SCHEME).partition("/")
+    problem = "is not told by Dataflow"
+    if path.startswith(gcs.SCHEME) and name:
+        try:
+            content = gcs.client(endpoint).bucket(bucket).blob(name).download_as_bytes(timeout=60.0, end=_LARGEST)
+            return normal(beam_runner_api_pb2.Pipeline.FromString(content))
+        except (GoogleAPIError, GoogleAuthError, RequestException) as error:
+            problem = f"cannot be read from {path}: {type(error).__name__}"
+        except DecodeError:
+            problem = f"is no graph: {path}"
+    raise Misconfigured([Fault("the running job's graph", problem, "let the account read the staging bucket")])
+
+
+def todays_graph(options: StreamOptions, contract: Contract) -> Graph:
+    """The graph that Dataflow would be given today, built with throw-away keys: a graph holds none."""
+    with tempfile.TemporaryDirectory(prefix="penstock-") as folder:
+        keys.make(Path(folder) / "keys")
+        faults, ring = Faults(), keys.Keys(str(Path(folder) / "keys"))
+        means = means_of(replace(options, keys=ring.folder), contract, faults, lambda: ring)
+        faults.stop()
+        assert means is not None
+        given = PipelineOptions([f"--runner={RUNNER}", f"--project={options.project}", "--region=us-central1", "--temp_location=gs://penstock/temp",
+                                 "--dry_run=true", "--streaming", "--no_save_main_session"])
+        pipeline = beam.Pipeline(options=given)
+        graph.build(pipeline, stream_graph.parts(options, contract, means, dataset(options.output), ReadSubscription(options.subscription)))
+        pipeline.run()
+        return normal(pipeline.runner.proto_pipeline)
+
+
+def sentences(found: Difference) -> Iterator[str]:
+    """What is told of a difference, line by line."""
+    yield from (f"cannot be updated: {line}" for line in found.why)
+    yield from (f"changes: {line}" for line in found.what)
+    if not found.what:
+        yield "changes: nothing in the graph"

@@ -1,0 +1,192 @@
+"""infra/: form, arguments against the providers' schema, policies, roles, the workflow of the daily rerun. Nothing here was ever applied."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines import options
+from pipelines.flags import declared
+from schemas import views
+
+pytest.importorskip("hcl2", reason="python-hcl2 is not installed: make dev")
+
+from tests import infra_policies  # noqa: E402
+from tests.terraform_files import argument_faults, files, locals_of, read  # noqa: E402
+
+INFRA = Path(__file__).parent.parent / "infra"
+SCHEMA = json.loads((INFRA / "provider_schema.json").read_text())
+TEXTS = files(INFRA)
+BLOCKS = read(*TEXTS)
+WHOLE = "\n".join(TEXTS)
+
+
+def planted(was: str, becomes: str) -> list:
+    """The blocks with a change in one place."""
+    assert WHOLE.count(was) >= 1, was
+    return read(WHOLE.replace(was, becomes, 1))
+
+
+@pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform here; what follows reads the files without it")
+def test_terraform_would_write_the_files_the_same() -> None:
+    done = subprocess.run(["terraform", "fmt", "-check", "-diff", "-recursive", INFRA], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_argument_is_one_of_the_providers() -> None:
+    assert argument_faults(BLOCKS, SCHEMA) == []
+    assert len([block for block in BLOCKS if block.kind == "resource"]) > 50
+
+
+@pytest.mark.parametrize(("was", "becomes", "fault"), [
+    ("uniform_bucket_level_access = true", "uniform_bucket_access = true", "google_storage_bucket.zone.uniform_bucket_access: no such argument"),
+    ("default_kms_key_name = google", "kms_key_name = google", "google_storage_bucket.zone.encryption.default_kms_key_name: is missing"),
+    ("num_newer_versions =", "newer_versions =", "google_storage_bucket.zone.lifecycle_rule.condition.newer_versions: no such argument"),
+    ("minimum_backoff =", "min_backoff =", "google_pubsub_subscription.events.retry_policy.min_backoff: no such argument"),
+    ('dynamic "retry_policy"', 'dynamic "retry_policies"', "google_pubsub_subscription.events.retry_policies: no such block"),
+    ("ack_deadline_seconds       = 60", 'ack_deadline_seconds       = "a minute"', "google_pubsub_subscription.events.ack_deadline_seconds: is no number"),
+    ('allowed_persistence_regions = [var.region]', 'allowed_persistence_regions = "europe"', "google_pubsub_topic.events.message_storage_policy.allowed_persistence_regions: is no list string"),
+    ('resource "google_kms_key_ring" "this"', 'resource "google_kms_keyring" "this"', "google_kms_keyring.this: google_kms_keyring is no resource of these providers"),
+    ("provider   = google-beta", "", "google_project_service_identity.agent: is google-beta's alone"),
+    ("topic                      = google_pubsub_topic.dead.id", "topic = google_pubsub_topic.gone.id", "google_pubsub_subscription.dead: google_pubsub_topic.gone is not there"),
+    ("topic                      = google_pubsub_topic.dead.id", "topic = google_pubsub_topic.dead.uid", "google_pubsub_subscription.dead: google_pubsub_topic has no uid"),
+    ('google_service_account.process["scheduler"].email', "google_service_account.process.email", "google_cloud_scheduler_job.rerun: google_service_account.process is many"),
+    ("var.key_rotation", "var.key_rotations", "google_kms_crypto_key.place: var.key_rotations is not declared"),
+])
+def test_a_planted_fault_in_an_argument_is_caught(was: str, becomes: str, fault: str) -> None:
+    assert fault in argument_faults(planted(was, becomes), SCHEMA)
+
+
+def test_no_policy_is_broken() -> None:
+    assert infra_policies.faults(BLOCKS) == []
+
+
+@pytest.mark.parametrize(("was", "becomes", "fault"), [
+    ('public_access_prevention    = "enforced"', 'public_access_prevention    = "inherited"', "google_storage_bucket.zone: may be made public"),
+    ("uniform_bucket_level_access = true", "uniform_bucket_level_access = false", "google_storage_bucket.zone: objects with grants of their own"),
+    ('  member   = local.member[each.value.account]\n}\n\nresource "google_bigquery', '  member   = "allUsers"\n}\n\nresource "google_bigquery', "google_storage_bucket_iam_member.process: open to everyone"),
+    ('launcher     = ["roles/dataflow.developer"', 'launcher     = ["roles/editor"', "locals: a primitive role"),
+    ('role     = "roles/bigquery.jobUser"', 'role     = "roles/owner"', "google_project_iam_member.readers_jobs: a primitive role"),
+    ('role     = "roles/bigquery.jobUser"', 'role     = "roles/storage.objectViewer"', "google_project_iam_member.readers_jobs: wider than the one thing it is for"),
+    ('"google_storage_bucket_iam_member" "process"', '"google_storage_bucket_iam_binding" "process"', "google_storage_bucket_iam_binding.process: takes other grants away"),
+    ('"google_secret_manager_secret" "keys"', '"google_secret_manager_secret_version" "keys"', "google_secret_manager_secret_version.keys: a secret's value in the state"),
+    ('"google_service_account" "process"', '"google_service_account_key" "process"', "google_service_account_key.process: a key that can be copied"),
+    ('algorithm        = "RSA_DECRYPT_OAEP_3072_SHA256"', 'algorithm        = "RSA_DECRYPT_OAEP_2048_SHA1"', "google_kms_crypto_key.failures: an algorithm that sealing does not speak"),
+    ("  rotation_period = var.key_rotation\n", "", "google_kms_crypto_key.place: never rotated"),
+    ("prevent_destroy = true # no token", "prevent_destroy = false # no token", "google_kms_crypto_key.tokens: may be destroyed"),
+    ('source_tags = ["dataflow"]', 'source_ranges = ["0.0.0.0/0"]', "google_compute_firewall.workers_in: lets the internet in"),
+    ("dest_range       = local.restricted", 'dest_range       = "0.0.0.0/0"', "google_compute_route.restricted: a way to the internet"),
+    ("private_ip_google_access = true", "private_ip_google_access = false", "google_compute_subnetwork.workers: no private way to the APIs"),
+    ("immutable_tags = true", "immutable_tags = false", "google_artifact_registry_repository.images: tags may be moved"),
+    ('special_group = "projectOwners"', 'special_group = "projectReaders"', "google_bigquery_dataset.zone: read by every viewer of the project"),
+    ('ttl = "" # never', 'ttl = "86400s" # never', "google_pubsub_subscription.events: gone when nobody reads"),
+    ('"dataflow.jobs.get",', '"dataflow.jobs.get", "storage.objects.get",', "google_project_iam_custom_role.worker: a permission on all storage"),
+    ("force_destroy               = false", "force_destroy               = true", "google_storage_bucket.zone: emptied with the bucket"),
+])
+def test_a_planted_fault_of_policy_is_caught(was: str, becomes: str, fault: str) -> None:
+    assert fault in infra_policies.faults(planted(was, becomes))
+
+
+def test_the_providers_are_pinned_to_the_schema() -> None:
+    (terraform,) = [block.body for block in BLOCKS if block.kind == "terraform"]
+    (required,) = terraform["required_providers"]
+    assert {name: told["version"] for name, told in required.items()} == SCHEMA["versions"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", SCHEMA["taken"])
+
+
+def test_each_account_may_do_what_it_is_for_and_no_more() -> None:
+    told = locals_of(BLOCKS)
+    assert set(told["accounts"]) == {"launcher", "worker", "scheduler", "replayer", "reidentifier", "ci"}
+    assert told["project_roles"] == {
+        "launcher": ["roles/dataflow.developer", "roles/bigquery.jobUser"], "worker": ["roles/bigquery.jobUser", "roles/dlp.user"], "scheduler": ["roles/workflows.invoker"],
+        "replayer": ["roles/bigquery.jobUser", "roles/dlp.user"], "reidentifier": ["roles/bigquery.jobUser", "roles/dlp.user"], "ci": []}
+    reads = {(account, bucket) for account, buckets in told["bucket_roles"].items() for bucket in buckets}
+    assert {account for account, bucket in reads if bucket == "raw"} == {"worker"}
+    assert not [account for account, bucket in reads if bucket == "quarantine"], "a person looks at it"
+    assert {account for account, bucket in reads if bucket == "templates"} == {"launcher", "ci"}
+    assert told["bucket_roles"]["launcher"]["templates"] == ["roles/storage.objectViewer"], "specs are written by CI alone"
+    assert [grant["account"] for grant in told["dataset_roles"] if grant["dataset"] == "restricted"] == ["reidentifier"]
+    assert [(g["account"], g["tables"]) for g in told["dataset_roles"] if g["dataset"] == "events" and not g["tables"]] == [("worker", []), ("replayer", [])]
+    assert not {"failures", "replays", "refused_rates"} & set(told["shown"]) and set(told["shown"]) - {"events", "windows", "runs"} <= set(views.NAMES)
+
+
+def test_only_the_replayer_opens_failures() -> None:
+    decrypting = {block.name: block.body for block in BLOCKS if block.type == "google_kms_crypto_key_iam_member" and "Decrypter" in block.body["role"]}
+    assert set(decrypting) == {"agent", "dlp", "opens"}
+    assert decrypting["opens"]["member"] == '${local.member["replayer"]}' and decrypting["opens"]["crypto_key_id"] == "${google_kms_crypto_key.failures.id}"
+    assert all("failures" not in decrypting[name]["crypto_key_id"] for name in ("agent", "dlp"))
+
+
+def test_nothing_holds_a_secret() -> None:
+    assert not re.search(r"(?i)BEGIN [A-Z ]*KEY|secret_data|password\s*=|AIza[0-9A-Za-z_-]{10}", WHOLE)
+
+
+WORKFLOW = yaml.safe_load((INFRA / "rerun.workflow.yaml").read_text())
+WORKFLOW_TEXT = (INFRA / "rerun.workflow.yaml").read_text()
+
+
+def steps(listed: list) -> list[tuple[str, dict]]:
+    """Every step of a workflow, those inside others too."""
+    found = []
+    for entry in listed:
+        ((name, body),) = entry.items()
+        found.append((name, body))
+        for inner in (body.get("steps"), (body.get("for") or {}).get("steps"), (body.get("except") or {}).get("steps")):
+            found += steps(inner or [])
+        for case in body.get("switch", []):
+            found += steps(case.get("steps", []))
+    return found
+
+
+def test_the_workflow_holds_together() -> None:
+    told = steps(WORKFLOW["main"]["steps"])
+    names = [name for name, _ in told]
+    assert len(names) == len(set(names))
+    jumps = {target for _, body in told for target in [body.get("next"), *(case.get("next") for case in body.get("switch", []))] if target}
+    assert jumps and jumps <= set(names)
+    (workflow,) = [block for block in BLOCKS if block.type == "google_workflows_workflow"]
+    used = set(re.findall(r'sys\.get_env\("(\w+)"\)', WORKFLOW_TEXT)) - {"GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID"}
+    assert used == set(workflow.body["user_env_vars"])
+
+
+def test_what_the_workflow_launches_is_our_batch_job() -> None:
+    (launch,) = [body for name, body in steps(WORKFLOW["main"]["steps"]) if name == "launch"]
+    asked = launch["try"]["args"]["body"]["launchParameter"]
+    known = {name: spec for name, _, _, spec in declared(options.BatchOptions)}
+    assert set(asked["parameters"]) <= set(known) and not [name for name in asked["parameters"] if known[name].local]
+    assert {name for name, spec in known.items() if spec.required} <= set(asked["parameters"])
+    assert asked["jobName"] == '${sys.get_env("JOB_NAME")}', "one name for every day: Dataflow runs one job of a name"
+    from google.cloud.dataflow_v1beta3 import FlexTemplateRuntimeEnvironment
+    fields = {re.sub(r"_(\w)", lambda found: found[1].upper(), name) for name in FlexTemplateRuntimeEnvironment.meta.fields}
+    environment = asked["environment"]
+    assert set(environment) <= fields
+    assert environment["ipConfiguration"] == "WORKER_IP_PRIVATE" and "disable_always_on_exception_sampling" in environment["additionalExperiments"]
+    assert {"sdkContainerImage", "serviceAccountEmail", "subnetwork", "kmsKeyName"} <= set(environment)
+    assert set(asked["environment"]["additionalUserLabels"]) >= {"owner", "cost_center", "data_class", "execution"}
+
+
+def test_alerts_hear_what_the_workflow_says() -> None:
+    said = {body["args"]["json"]["penstock"] for _, body in steps(WORKFLOW["main"]["steps"]) if body.get("call") == "sys.log"}
+    said |= {case["args"]["json"]["penstock"] for _, body in steps(WORKFLOW["main"]["steps"]) for case in body.get("switch", []) if case.get("call") == "sys.log"}
+    assert said == set(locals_of(BLOCKS)["told"]) == {"unbalanced", "drift", "failed", "overlap"}
+
+
+def test_alerts_and_dashboard_name_counters_that_jobs_have() -> None:
+    code = "\n".join(path.read_text() for path in (INFRA.parent / "transforms").rglob("*.py"))
+    counters = set(re.findall(r'"(\w+)"', (INFRA.parent / "transforms/fates.py").read_text())) | set(re.findall(r'Metrics\.\w+\("penstock", "(\w+)"\)', code))
+    text = (INFRA / "dashboard.json").read_text()
+    named = set(re.findall(r'counter\}\\"(\w+)\\"', WHOLE)) | set(re.findall(r'metric_name=\\"(\w+)\\"', text)) | set(re.findall(r'metric_name=~\\"([\w|]+)\\"', text)[0].split("|"))
+    assert {"read", "refused", "stored"} <= named
+    assert {name.removesuffix("_MEAN") for name in named} <= counters
+    filled = json.loads(text.replace("${name}", "penstock").replace("${subscription}", "events"))
+    assert len(filled["mosaicLayout"]["tiles"]) >= 6 and "${" not in json.dumps(filled)
+
+
+def test_the_readme_says_what_was_never_applied() -> None:
+    said = (INFRA / "README.md").read_text()
+    assert "never applied" in said
+    assert {block.type for block in BLOCKS if block.kind == "variable" and "default" not in block.body} == set(re.findall(r"(?m)^(\w+) += .*# required", said))
