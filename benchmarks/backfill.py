@@ -65,7 +65,7 @@ def _one(work: Path, days: int, parallel: int) -> tuple[dict[str, float], str]:
     load, begun = os.getloadavg()[0], time.perf_counter()
     job = subprocess.Popen([sys.executable, "-m", "pipelines", "backfill", "--contract=census", f"--input={work}/raw/{{partition}}/*.ndjson", f"--output={output}",
                             f"--keys={work}/keys", f"--from={FIRST}", f"--to={FIRST + timedelta(days=days - 1)}", f"--parallel={parallel}", "--json"],
-                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     peaks: dict[int, float] = {}
     together: list[float] = [0.0]
     watch = threading.Thread(target=_watch, args=(job, peaks, together))

@@ -23,7 +23,7 @@ resource "google_bigquery_dataset" "zone" {
   location                    = var.region
   description                 = each.value.description
   default_table_expiration_ms = each.value.days > 0 ? each.value.days * 86400000 : null
-  max_time_travel_hours       = 168
+  max_time_travel_hours       = "168"
   delete_contents_on_destroy  = false
 
   default_encryption_configuration {

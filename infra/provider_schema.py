@@ -20,7 +20,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 BETA = {"google_project_service_identity"}  # what only google-beta has
-_NAMED = re.compile(r"/(\d+\.\d+\.\d+)/docs/(?:resources|data-sources)/\w+#(\w+) ")
+_NAMED = re.compile(r"/(\d+\.\d+\.\d+)/docs(?:/resources/\w+|/data-sources/\w+)?#(\w+) ")
 
 
 def used(folder: Path) -> list[tuple[str, str]]:
@@ -71,18 +71,22 @@ def attributes(types: dict[str, Any], name: str) -> list[str]:
 
 
 def main() -> int:
-    packages = {"google": assembly(Path(sys.argv[1]), "cdktf_cdktf_provider_google"), "google-beta": assembly(Path(sys.argv[1]), "cdktf_cdktf_provider_google_beta")}
+    packages = {provider: assembly(Path(sys.argv[1]), f"cdktf_cdktf_provider_{provider.replace('-', '_')}") for provider in ("google", "google-beta")}
     versions: dict[str, set[str]] = {provider: set() for provider in packages}
-    told: dict[str, Any] = {"resource": {}, "data": {}}
+    told: dict[str, Any] = {"resource": {}, "data": {}, "provider": {}}
     for kind, name in used(HERE):
         provider = "google-beta" if name in BETA else "google"
         types = packages[provider]
         wanted = ("data" if kind == "data" else "") + (name if kind == "data" or name in BETA else name.removeprefix("google_")).replace("_", "")
         (config,) = [n for n in types if n.rpartition(".")[2].lower() == f"{wanted}config"]
-        told[kind][name] = {"provider": provider, "arguments": arguments(types, config, versions[provider]), "attributes": attributes(types, config.removesuffix("Config"))}
-    head = {"source": "cdktf-cdktf-provider-google and cdktf-cdktf-provider-google-beta 16.12.1, generated from the providers' schema; written by provider_schema.py",
-            "taken": date.today().isoformat(), "versions": {provider: found.pop() for provider, found in versions.items() if len(found) == 1}}
-    (HERE / "provider_schema.json").write_text(json.dumps(head | told, indent=1, sort_keys=True) + "\n")
+        told[kind][name] = {"provider": provider, "arguments": arguments(types, config, versions[provider]),
+                            "attributes": attributes(types, config.removesuffix("Config"))}
+    for provider, types in packages.items():
+        (config,) = [n for n in types if n.endswith("ProviderConfig") and ".provider." in n]
+        told["provider"][provider] = {"arguments": arguments(types, config, versions[provider])}
+    told |= {"source": "cdktf-cdktf-provider-google and cdktf-cdktf-provider-google-beta 16.12.1, generated from the providers' schema",
+             "taken": date.today().isoformat(), "versions": {provider: found.pop() for provider, found in versions.items() if len(found) == 1}}
+    (HERE / "provider_schema.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
     return 0
 
 

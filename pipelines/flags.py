@@ -3,8 +3,11 @@
 A flag is written --name=value; a bool field is a switch, --name. Every fault of a command line is told at once.
 """
 
+import contextlib
 import dataclasses
 import difflib
+import io
+import logging
 import re
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -148,22 +151,32 @@ def _rule(name: str, kind: Any, spec: Declared) -> tuple[str, str]:
 
 
 def _unknown(rest: list[str], ours: list[str], beam: bool) -> list[Fault]:
-    names = dict.fromkeys(a[2:].split("=")[0] for a in rest)
-    known: set[str] = set()
-    strange = {name.replace("-", "_") for name in names}
-    if beam and names:
-        from apache_beam.options.pipeline_options import PipelineOptions
-
-        # Beam only warns of a misspelt option, so it is asked which ones it knows. A flag may set an option of another name (--no_use_public_ips).
-        given = PipelineOptions(list(rest))
-        known = set(given.get_all_options())
-        strange = {name.replace("-", "_") for name in given.get_all_options(retain_unknown_options=True).keys() - known}
-    faults = []
+    names = list(dict.fromkeys(argument[2:].split("=")[0].replace("-", "_") for argument in rest))
+    known, strange, faults = _beams(rest) if beam and rest else (set(), set(names), [])
     for name in names:
-        if name.replace("-", "_") in strange:
+        if name in strange:
             near = difflib.get_close_matches(name, [*ours, *known], 1)
             faults.append(Fault(f"--{name}", "is not an option of this command", f"did you mean --{near[0]}" if near else "see --help"))
     return faults
+
+
+def _beams(arguments: list[str]) -> tuple[set[str], set[str], list[Fault]]:
+    """The names of Beam's options, those of these arguments that are none of them, and a fault where Beam does not take a value.
+
+    Beam only warns of a misspelt option, so it is asked. A flag may set an option of another name: --no_use_public_ips sets use_public_ips.
+    """
+    from apache_beam.options.pipeline_options import PipelineOptions
+
+    logging.getLogger("apache_beam.options.pipeline_options").setLevel(logging.ERROR)  # the warning quotes values
+    given, said = PipelineOptions(list(arguments)), io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            known = set(given.get_all_options())
+            return known, {name.replace("-", "_") for name in given.get_all_options(retain_unknown_options=True).keys() - known}, []
+    except SystemExit:  # so argparse ends, with a page of usage
+        found = re.search("error: argument (--[a-z0-9_]+)", said.getvalue())
+        return set(), set(), [Fault(found[1] if found else "command line", "has a value that Beam does not take",
+                                    "see Beam's own options; a switch of Beam's takes no value")]
 
 
 def usage(command: str, summary: str, cls: type[Any]) -> str:

@@ -14,6 +14,7 @@ from pipelines.options import StreamOptions
 from pipelines.sinks.append_rows import AppendRows
 from pipelines.sinks.bigquery import Dataset, InsertRows, KeepBooks, dataset
 from pipelines.sinks.loaded import Loaded
+from pipelines.sinks.write_once import WriteOnce, expansion_service
 from pipelines.sources.subscription import ReadSubscription
 from pipelines.starting import Faults, Means, lineage_of, means_of
 from pipelines.submitting import dataflow_options, label, submit
@@ -41,6 +42,8 @@ def run(options: StreamOptions, beam_arguments: list[str]) -> int:
     tables = faults.of(lambda: dataset(options.output))
     if options.keys.startswith("projects/"):
         faults.stop()  # before anybody is asked
+    if tables:
+        faults.of(lambda: sink(options, tables))
     means = means_of(options, contract, faults, lambda: open_keys(options.keys, not faults.found, options.secrets_endpoint))
     faults.stop()
     assert contract and given and tables and means
@@ -52,7 +55,7 @@ def run(options: StreamOptions, beam_arguments: list[str]) -> int:
 
 
 def parts(options: StreamOptions, contract: Contract, means: Means, tables: Dataset, read: beam.PTransform) -> graph.Parts:
-    """The parts of the streaming graph; read gives Messages."""
+    """The parts of the streaming graph; read gives Messages. Raises Misconfigured."""
     keys, engine, handler = means
     run_id = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     known = front(contract, options.id_attribute, options.time_attribute)
@@ -68,9 +71,12 @@ def parts(options: StreamOptions, contract: Contract, means: Means, tables: Data
 
 
 def sink(options: StreamOptions, tables: Dataset) -> Callable[..., beam.PTransform]:
-    """What makes the sink of a table of its name, its columns, and the run where its rows are events."""
+    """What makes the sink of a table of its name, its columns, and the run where its rows are events. Raises Misconfigured."""
     if options.write == "insert_all":
         return lambda name, columns, run="": InsertRows(tables.table(name), columns, run)
+    if options.write == "exactly_once":
+        service = expansion_service(options.expansion_service)
+        return lambda name, columns, run="": WriteOnce(tables.table(name), columns, run, service)
     return lambda name, columns, run="": AppendRows(tables.path(name), columns, run, options.bigquery_storage_endpoint)
 
 

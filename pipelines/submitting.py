@@ -11,11 +11,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from pipelines import secret_keys
+from pipelines.dataflow import UPDATABLE, Dataflow
 from pipelines.options import BatchOptions, StreamOptions
 from pipelines.sinks.bigquery import dataset
 from pipelines.sources.gcs import SCHEME
 from schemas.contract import Contract
-from schemas.errors import Fault, Misconfigured
+from schemas.errors import Fault, Misconfigured, Transient
 from transforms.engines.channel import is_loopback
 
 RUNNER = "DataflowRunner"
@@ -36,6 +37,7 @@ def dataflow_options(options: BatchOptions | StreamOptions, arguments: list[str]
         worker.use_public_ips = False
     if not dry(given):
         faults += _launched(options, cloud, worker)
+        faults += _replaced(cloud) if cloud.update and not faults else []
     if faults:
         raise Misconfigured(faults)
     return given
@@ -85,6 +87,18 @@ def _launched(options: BatchOptions | StreamOptions, cloud: GoogleCloudOptions, 
         if url and is_loopback(url.split("://")[-1].split("/")[0]):
             faults.append(Fault(f"--{name}", "leads to this machine, where no worker of Dataflow's finds it", "leave it out"))
     return faults
+
+
+def _replaced(cloud: GoogleCloudOptions) -> list[Fault]:
+    """A fault where an update finds no job to take the place of: Beam would look for it for ever."""
+    endpoint = str(cloud.dataflow_endpoint or "")
+    try:
+        found = [job for job in Dataflow(cloud.project, cloud.region, endpoint).jobs(cloud.job_name or "") if job.state in UPDATABLE]
+    except Misconfigured as error:
+        return list(error.faults)
+    except Transient as error:
+        return [Fault("--update", str(error), "try again")]
+    return [] if found else [Fault("--update", f"finds no running job {cloud.job_name} to take the place of", "leave it out, and start a new job")]
 
 
 def contract_labels(contract: Contract) -> dict[str, str]:

@@ -30,13 +30,14 @@ class Dataflow:
     """The server, on a port of its own: `with Dataflow() as service:`.
 
     templates: spec by path; without one of a path, that path is taken as it is. jobs: by id; launches: bodies of accepted requests, validateOnly
-    ones too; calls: "METHOD path" of each request; faults: HTTP statuses of the next answers, 0 for one that goes well.
+    ones too; submitted: job files that came without a template; calls: "METHOD path" of each request; faults: HTTP statuses of the next answers, 0 for one that goes well.
     """
 
     def __init__(self, page: int = 2, port: int = 0) -> None:
         self.templates: dict[str, dict[str, Any]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
-        self.launches, self.calls, self.faults = list[dict[str, Any]](), list[str](), list[int]()
+        self.launches, self.submitted = list[dict[str, Any]](), list[dict[str, Any]]()
+        self.calls, self.faults = list[str](), list[int]()
         self.page = page
         self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
         self._server.daemon_threads = True
@@ -102,6 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
             return self._list(asked)
         if (found := re.fullmatch(f"{_P}/jobs", path)) and self.command == "POST":
             job = json.loads(body)
+            self.service.submitted.append(job)
             return self.service.jobs[self.service.start(job["name"], "PENDING", job.get("type") == "JOB_TYPE_STREAMING")]
         if found := re.fullmatch(f"{_P}/jobs/(?P<job>[^/:]+)", path):
             job = self.service.jobs.get(found["job"])

@@ -36,12 +36,12 @@ MAPPINGS = "mappings.json"
 CONTRACTS = ("census", "telemetry")  # streams without and with windows: the graphs of the others are the same
 
 
-def streaming(contract: str, key_folder: str) -> beam.Pipeline:
-    """The graph that `penstock stream --runner=DataflowRunner` runs, not run."""
+def streaming(contract: str, key_folder: str, given: PipelineOptions | None = None) -> beam.Pipeline:
+    """The graph that `penstock stream --runner=DataflowRunner` runs, not run. given: in place of options that need no credentials."""
     options = StreamOptions(contract=contract, subscription="projects/project/subscriptions/events", output="bq://project.penstock",
                             project="project", keys=key_folder)
     loaded, ring = load(contract), keys.Keys(key_folder)
-    pipeline = beam.Pipeline("FnApiRunner", options=PipelineOptions(["--streaming"]))  # DataflowRunner would ask for credentials
+    pipeline = beam.Pipeline(options=given or PipelineOptions(["--runner=FnApiRunner", "--streaming"]))
     graph.build(pipeline, stream_graph.parts(options, loaded, means_of(options, loaded, Faults(), lambda: ring), dataset(options.output),
                                              ReadSubscription(options.subscription)))
     return pipeline

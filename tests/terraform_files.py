@@ -81,7 +81,7 @@ def argument_faults(blocks: list[Block], schema: Body) -> list[str]:
             if known is None:
                 faults.append(f"{block}: {block.type} is no {block.kind} of these providers")
                 continue
-            if known["provider"] == "google-beta" and block.body.get("provider") != "${google-beta}":
+            if known["provider"] == "google-beta" and block.body.get("provider") not in ("${google-beta}", "google-beta"):
                 faults.append(f"{block}: is google-beta's alone")
             faults += _arguments(str(block), block.body, known["arguments"], META)
     return [*faults, *_references(blocks, schema)]

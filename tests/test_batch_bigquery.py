@@ -370,7 +370,7 @@ def test_a_job_that_fails_says_so(made, census, key_folder, capsys) -> None:
     (["--output=bq://project.ds", "--staging=s3://x"], ["--partition: is missing", "--staging: is neither"]),
     (["--output=bq://project.other", "--partition=2026-03-02"], ["bq://project.other: is no dataset"]),
     (["--output=bq://nothing", "--partition=2026-03-02"], ["--output: is no BigQuery dataset"]),
-    (["--output=bq://project.ds", "--contract=telemetry", "--partition=2026-03-02"], ["has windows", "ds: events: has another form"]),
+    (["--output=bq://project.ds", "--contract=telemetry", "--partition=2026-03-02"], ["ds: events: has another form", "ds: windows: is missing"]),
     (["--output=bq://project.ds", "--partition=2026-03-02", "--bigquery_endpoint=http://example.com"], ["--bigquery_endpoint: is neither"]),
 ])
 def test_what_cannot_run_says_all_that_is_wrong(arguments, expected, made, census, key_folder, capsys) -> None:

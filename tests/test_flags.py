@@ -51,6 +51,22 @@ def test_faults_all_at_once(argv, where) -> None:
     assert sorted(faults(BatchOptions, argv, beam=True)) == sorted(where)
 
 
+@pytest.mark.parametrize(("argv", "where"), [
+    (["--streaming=true"], ["--streaming"]), (["--num_workers=many"], ["--num_workers"]), (["--dry_run"], ["--dry_run"]),
+    (["--no_use_public_ips", "--worker_machine_type=n2"], []), (["--additional-experiments=a"], ["--additional_experiments"])])
+def test_beam_says_what_it_takes(argv, where, capsys, caplog) -> None:
+    if where:
+        assert faults(BatchOptions, [*GOOD, *argv], beam=True) == where
+    else:
+        assert parse(BatchOptions, [*GOOD, *argv], beam=True)[1] == argv
+    assert capsys.readouterr().err == caplog.text == "", "nothing is quoted"
+
+
+def test_what_has_a_place_may_be_named() -> None:
+    assert parse(QueryOptions, ["--sql=select 1", "out"])[0] == parse(QueryOptions, ["out", "select 1"])[0] == parse(QueryOptions, ["--output=out", "select 1"])[0]
+    assert faults(QueryOptions, ["out", "select 1", "--sql=select 2"]) == ["--sql"]
+
+
 def test_a_misspelt_option_is_answered_with_the_nearest() -> None:
     with pytest.raises(Misconfigured, match="did you mean --partition"):
         parse(BatchOptions, [*GOOD, "--partitoin=2026-03-04"], beam=True)

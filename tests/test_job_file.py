@@ -19,6 +19,7 @@ from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
 from schemas.contract import load
 from tests.bigquery_server import BigQuery
+from tests.dataflow_server import Dataflow
 from tests.gcs_server import Storage
 from tests.launcher import ACCOUNT, BUCKET, IMAGE, JOB_FILE, KEY, PROJECT, REGION, SUBNETWORK, Launched, flags, launch
 from tests.scan import Scan
@@ -40,14 +41,14 @@ class Ground(NamedTuple):
     secrets: Service
     environment: dict[str, str]
 
-    def launch(self, job: str, parameters: dict[str, str]) -> Launched:
+    def launch(self, job: str, parameters: dict[str, str], *more: str) -> Launched:
         """storage holds one bucket a launch."""
         home = self.folder / f"{job}{len(list(self.folder.iterdir()))}"
         home.mkdir()
         with Storage(home / "gcs", BUCKET) as storage:
             (home / "gcs" / "raw").symlink_to(self.storage.folder / "raw")
             storage.generations.update(self.storage.generations)
-            found = launch(job, storage, home, parameters, self.environment)
+            found = launch(job, storage, home, parameters, self.environment, *more)
             return found._replace(job=found.job and found.job | {"staged": {name: storage.read(BUCKET, name) for name in storage.names(BUCKET)}})
 
 
@@ -151,6 +152,24 @@ def test_what_a_launch_must_say(capsys, more, expected) -> None:
     assert main(["stream", *flags("stream", STREAM, more)]) == 2
     told = capsys.readouterr().err
     assert expected in told and len(told.splitlines()) == 2, told
+
+
+def test_a_stream_without_a_template_takes_the_place_of_the_running_one(ground) -> None:
+    with Dataflow() as service:
+        service.start("census-stream", "DRAINED")
+        running = service.start("census-stream")
+        done = ground.launch("stream", STREAM, "--template_location=", "--update", '--transform_name_mapping={"a": "b"}', f"--dataflow_endpoint={service.url}")
+        assert done.code == 0 and "was submitted to Dataflow as job" in done.text, done.text
+        (job,) = service.submitted
+        assert (job["replaceJobId"], job["transformNameMapping"]) == (running, {"a": "b"})
+
+
+def test_an_update_without_a_running_job_ends(capsys) -> None:
+    """Beam would ask for the pages of an empty list for ever."""
+    with Dataflow() as service:
+        service.start("census-stream", "FAILED")
+        assert main(["stream", *flags("stream", STREAM, "--update", f"--dataflow_endpoint={service.url}")]) == 2
+        assert "finds no running job census-stream" in capsys.readouterr().err and len(service.calls) == 1
 
 
 def test_the_graph_is_json_of_this_job(launched) -> None:

@@ -17,6 +17,7 @@ from pipelines.__main__ import COMMANDS, main
 from pipelines.flags import Days, declared, parse, usage
 from pipelines.metadata import LAUNCHERS, metadata
 from pipelines.profile import JOBS
+from pipelines.tools.docs import written
 from schemas.errors import Misconfigured
 
 ROOT = Path(__file__).parents[1]
@@ -58,6 +59,16 @@ def test_flags_help_and_readme(command: str) -> None:
         assert told[line + 1].strip().startswith(spoken(command, name, spec))
 
 
+@settings(max_examples=5, deadline=None)
+@given(st.data())
+def test_every_flag_is_taken_with_what_its_form_says(data) -> None:
+    for command in COMMANDS:
+        for name, kind, _, spec in declared(COMMANDS[command].options):
+            pattern = spec.form(kind)
+            text = data.draw(st.from_regex(pattern, fullmatch=True)) if pattern and spec.maximum is None else "0.5" if kind is float else "text"
+            assert accepted(command, name, text), f"{command} --{name}={text}"
+
+
 @pytest.mark.parametrize("job", JOBS)
 def test_metadata_spec_and_docs(job: str, capsys) -> None:
     wanted = {name: spec.help for one, name, _, _, spec in PARAMETERS if one == job}
@@ -69,6 +80,11 @@ def test_metadata_spec_and_docs(job: str, capsys) -> None:
     for line in section((ROOT / "docs" / "flex-template.md").read_text(), job).splitlines():
         name = re.match(r"\| `(\w+)` \| [A-Z_]+ \| (.*) \| [^|]*\|$", line)
         assert not name or name[2] == wanted[name[1]]
+
+
+def test_the_page_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "flex-template.md").read_text()
+    assert written(page, "docs/flex-template.md") == page, "run `make docs`"
 
 
 @pytest.mark.parametrize("job", JOBS)

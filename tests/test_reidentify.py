@@ -128,7 +128,7 @@ def test_every_fault_is_told_at_once_and_nothing_is_left(tables, tmp_path, capsy
     ({"sql": "select 1; select 2"}, "SQL: is not one SELECT"), ({"sql": "copy (select 1) to 'x'"}, "SQL: is not one SELECT"),
     ({"sql": "select nope from events"}, "SQL: Binder Error"), ({"sql": "select email, ssn, ssn from events"}, "two columns named ssn"),
     ({"sql": "select email, 5 as ssn from events"}, "answers ssn as int32"), ({"columns": "email,email"}, "names a column twice"),
-    ({"columns": ","}, "names none"), ({"purpose": ""}, "--purpose: is empty")])
+    ({"columns": ","}, "names none"), ({"purpose": ""}, "--purpose: is missing"), ({"purpose": " "}, "--purpose: is empty")])
 def test_requests_that_cannot_run(changed, told, tables, key_folder, tmp_path, capsys) -> None:
     out, _ = tables
     assert main(job(out, tmp_path / "d", f"--keys={key_folder}", **changed)) == 2

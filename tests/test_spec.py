@@ -17,6 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import google_crc32c
 import pytest
+from google.cloud import dataflow_v1beta3 as api
 
 from pipelines.__main__ import COMMANDS, main
 from pipelines.flags import parse
@@ -41,6 +42,14 @@ def test_a_spec_is_of_the_apis_schema(job: str) -> None:
     assert len(set(names)) == len(names) > 8 and not {"runner", "project", "region", "job_name", "template_location", "json"} & set(names)
     assert {name for name in names if name.endswith("_endpoint")} == {"dlp_endpoint"}, "a server on this machine has no place in a template; DLP has regional hosts"
     assert found["metadata"]["description"] == COMMANDS[job].summary
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_googles_own_client_reads_all_of_it(job: str) -> None:
+    said = spec(job, IMAGE)
+    read = json.loads(api.ContainerSpec.to_json(api.ContainerSpec.from_json(json.dumps(said)), use_integers_for_enums=False, including_default_value_fields=False))
+    read["metadata"]["parameters"] = [{"isOptional": False} | parameter for parameter in read["metadata"]["parameters"]]
+    assert read == {**said, "metadata": {name: value for name, value in said["metadata"].items() if value is not False}}
 
 
 @pytest.mark.parametrize(("change", "fault"), [
@@ -238,7 +247,7 @@ def test_reserved_names_pass_by_their_names() -> None:
         parse(COMMANDS["reidentify"].options, ["out", *given], beam=True)
 
 
-@pytest.mark.parametrize("flag", ["--max_workers=3", "--subscripton=x", "--additional-experiments=a", "--worker_machine=n2"])
+@pytest.mark.parametrize("flag", ["--max_workers=3", "--subscripton=x", "--additional_experiments=a", "--worker_machine=n2"])
 def test_what_neither_knows_is_refused(flag: str) -> None:
     with pytest.raises(Misconfigured, match=re.escape(flag.split("=")[0])):
         parse(COMMANDS["stream"].options, [*LAUNCHER, *JOB, flag], beam=True)

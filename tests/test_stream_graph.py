@@ -154,10 +154,10 @@ def test_the_census_graph_dry_runs_for_dataflow(capsys, tmp_path, key_folder) ->
                  "--project=test-project", "--region=europe-west1", "--temp_location=gs://test-bucket/tmp", f"--keys={key_folder}"]
     assert main([*arguments, "--dry_run=true"]) == 0
     assert "dry-run for Dataflow" in capsys.readouterr().out
-    assert main(arguments) == 2 and "give --dry_run=true" in capsys.readouterr().err
+    assert main(arguments) == 2 and "--keys: is no version of a secret" in capsys.readouterr().err
     assert main([a.replace("bq://test-project.tables", str(tmp_path / "out")).replace("--region=europe-west1", "--wait=1s") for a in arguments]) == 2
     told = capsys.readouterr().err
-    assert all(word in told for word in ("is no BigQuery dataset", "--region: is missing", "--dry_run=true"))
+    assert all(word in told for word in ("is no BigQuery dataset", "--region: is missing", "--keys: is no version of a secret"))
 
 
 def test_rows_are_as_bigquery_takes_them() -> None:

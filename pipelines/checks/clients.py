@@ -14,7 +14,7 @@ from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
 from google.auth import impersonated_credentials
 from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, RefreshError
+from google.auth.exceptions import DefaultCredentialsError, GoogleAuthError, TransportError
 from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery, storage
 from google.cloud.kms_v1 import KeyManagementServiceClient
@@ -46,9 +46,11 @@ def asked(call: Callable[[], T]) -> T:
         raise
     except exceptions.ClientError as error:
         raise NotChecked(f"the service did not take the question: HTTP {error.code}") from None
-    except RefreshError:
-        raise NotChecked("its credentials were not accepted; to act as a service account takes roles/iam.serviceAccountTokenCreator on it") from None
-    except (*_AWAY, GoogleAuthError) as error:
+    except TransportError as error:
+        raise NotChecked(f"not reachable: {type(error).__name__}") from None
+    except GoogleAuthError:
+        raise NotChecked("the credentials were not accepted; to act as a service account takes roles/iam.serviceAccountTokenCreator on it") from None
+    except _AWAY as error:
         raise NotChecked(f"not reachable: {type(error).__name__}") from None
 
 
@@ -139,11 +141,15 @@ def granted(clients: Clients, kind: str, name: str, permissions: tuple[str, ...]
 
 
 def _posted(clients: Clients, url: str, body: dict[str, Any]) -> dict[str, Any]:
-    answer = clients.session.post(url, json=body, timeout=SECONDS)
-    if answer.status_code >= 400:
-        raise exceptions.from_http_response(answer)
-    found: dict[str, Any] = answer.json()
+    found: dict[str, Any] = answered(clients.session.post(url, json=body, timeout=SECONDS)).json()
     return found
+
+
+def answered(answer: requests.Response) -> requests.Response:
+    """The answer. Raises GoogleAPICallError where it is an error."""
+    if answer.status_code >= 400:
+        raise exceptions.from_http_response(answer)  # type: ignore[no-untyped-call]
+    return answer
 
 
 BUCKET = re.compile(r"gs://([a-z0-9][-a-z0-9_.]+)(?:/(.*))?")

@@ -1,6 +1,6 @@
 """The contract's tables beside those that are there."""
 
-from pipelines.checks.clients import NotChecked
+from pipelines.checks.clients import NotChecked, asked
 from pipelines.checks.roles import output_of
 from pipelines.checks.setting import Setting
 from pipelines.sinks.bigquery import dataset
@@ -13,7 +13,8 @@ _PATIENCE = Patience(seconds=3.0, answer=10.0)
 
 def tables(setting: Setting) -> list[Fault]:
     """What `penstock tables` would refuse, and what is missing."""
-    if setting.contract is None:
+    contract = setting.contract
+    if contract is None:
         raise NotChecked("the contract is not whole" if setting.job != "replay" else "the parameters name no contract")
     if setting.job == "reidentify":
         raise NotChecked("this job makes no tables")
@@ -24,6 +25,8 @@ def tables(setting: Setting) -> list[Fault]:
     client = setting.launcher.bigquery
     try:
         # Policy tags differ from one environment to the other, and are compared by penstock tables --policy_tag.
-        return faults(named, compare(client, named, wanted_tables(setting.contract, ""), _PATIENCE), loading=True)
+        return faults(named, asked(lambda: compare(client, named, wanted_tables(contract, ""), _PATIENCE)), loading=True)
     except Transient as error:
         raise NotChecked(str(error)) from None
+    except Misconfigured as error:
+        raise NotChecked(error.faults[0].problem) from None

@@ -6,7 +6,7 @@ from typing import Any
 
 from google.api_core import exceptions
 
-from pipelines.checks.clients import BUCKET, SECONDS, NotChecked, asked, bucket_of
+from pipelines.checks.clients import BUCKET, SECONDS, NotChecked, answered, asked, bucket_of
 from pipelines.checks.roles import output_of
 from pipelines.checks.setting import Setting
 from pipelines.launching import NOT_ON_DATAFLOW
@@ -139,16 +139,11 @@ def image(setting: Setting) -> list[Fault]:
 
 def _registry(setting: Setting, host: str, path: str, digest: str) -> dict[str, Any]:
     """A manifest, or a configuration, by its digest. https://github.com/opencontainers/distribution-spec/blob/main/spec.md"""
-    def call() -> Any:
-        answer = setting.launcher.session.get(setting.launcher.url(host, path), timeout=SECONDS, headers={"Accept": ", ".join((
-            "application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json",
-            "application/vnd.docker.distribution.manifest.list.v2+json"))})
-        if answer.status_code >= 400:
-            raise exceptions.from_http_response(answer)
-        return answer
-
+    accept = ", ".join(("application/vnd.oci.image.index.v1+json", "application/vnd.oci.image.manifest.v1+json",
+                        "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json"))
+    url = setting.launcher.url(host, path)
     try:
-        answer = asked(call)
+        answer = asked(lambda: answered(setting.launcher.session.get(url, timeout=SECONDS, headers={"Accept": accept})))
     except exceptions.NotFound:
         raise Misconfigured([Fault(f"{setting.where}: image", "is not in its registry", "push it, or correct the digest")]) from None
     if "sha256:" + hashlib.sha256(answer.content).hexdigest() != digest:

@@ -131,7 +131,8 @@ class Replacement:
         target = self.target
         return Commit(Request(target.dataset, target.endpoint, target.place.location, self._folder, self.run, job,
                               f"{self.contract.name} {self.contract.version}", started, tuple(day.isoformat() for day in target.days), self.columns,
-                              fingerprinted(self.columns), engine, target.place.patience, self._lease.holder))
+                              fingerprinted(self.columns), engine, target.place.patience, self._lease.holder,
+                              self.contract if self.contract.windows else None))
 
     def lost(self) -> str | None:
         """Why the commit of this run failed; None where it did not."""

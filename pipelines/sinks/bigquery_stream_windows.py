@@ -4,7 +4,7 @@ A session that a late row joined to another, or opened again, is no window any m
 `windows_latest` (schemas.views) shows what stands.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -26,7 +26,7 @@ from transforms.panes import Changes
 from transforms.partials import micros as length
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-_EDGES = ("key", "window_start", "window_end", "pane")
+EDGES = pa.schema([("key", pa.string()), ("window_start", pa.timestamp("us", "UTC")), ("window_end", pa.timestamp("us", "UTC")), ("pane", pa.int32())])
 _MOST = 200_000  # windows whose panes are known, before those that change no more are forgotten
 Of = tuple[str | None, datetime]  # key and window_start
 
@@ -41,31 +41,36 @@ def events(place: Place, dataset: Dataset, contract: Contract, since: int | None
 
 
 class Told:
-    """What the table says of the windows that may still change."""
+    """What the table says of the windows that may still change. Raises Failed or Transient where it reads."""
 
     def __init__(self, place: Place, dataset: Dataset, contract: Contract) -> None:
         assert contract.windows is not None
-        self._place, self._dataset, self._contract = place, dataset, contract
+        self._place, self._dataset, self._contract, self._windowing = place, dataset, contract, contract.windows
         self._longest = length(max(contract.windows.size, contract.windows.max_length + contract.windows.gap))
         self._panes: dict[Of, int] = {}
         self._next: dict[Of, int] = {}
 
     def read(self, since: int | None) -> pa.RecordBatch:
         """key, window_start, window_end and pane of the windows that stand and end after this time (us); notes the panes of all."""
-        assert self._contract.windows is not None
-        self._panes, self._next = {}, {}
-        where, given = _from("window_start", None if since is None else since - self._longest)
-        schema = pa.schema([("key", pa.string()), ("window_start", pa.timestamp("us", "UTC")), ("window_end", pa.timestamp("us", "UTC")), ("pane", pa.int32())])
+        where, given = _from("window_start", self.low(since))
+        sql = f"SELECT {', '.join(EDGES.names)} FROM {named(self._dataset, WINDOWS_TABLE)} WHERE {where}"
+        return self.noted(batches(self._place, sql, EDGES, given), since)
+
+    def low(self, since: int | None) -> int | None:
+        """No window that ends after this time starts before that one."""
+        return None if since is None else since - self._longest
+
+    def noted(self, rows: Iterable[pa.RecordBatch], since: int | None) -> pa.RecordBatch:
+        """The same of rows as the table has them, from `low` on."""
         last: dict[Of, tuple[datetime, int]] = {}
-        for batch in batches(self._place, f"SELECT {', '.join(_EDGES)} FROM {named(self._dataset, WINDOWS_TABLE)} WHERE {where}", schema, given):
+        for batch in rows:
             for key, start, end, pane in zip(*(column.to_pylist() for column in batch.columns)):
                 if (key, start) not in last or pane > last[key, start][1]:
                     last[key, start] = end, pane
-        self._panes = {of: pane for of, (_, pane) in last.items()}
-        low = _EPOCH + timedelta(microseconds=since) if since is not None else datetime.min.replace(tzinfo=timezone.utc)
-        standing = [(*of, end, pane) for of, (end, pane) in last.items() if end > of[1] and end > low]
-        return pa.RecordBatch.from_arrays([pa.array(column, field.type) for column, field in zip(zip(*standing) if standing else [()] * 4, schema)],
-                                          schema=schema)
+        self._panes, self._next = {of: pane for of, (_, pane) in last.items()}, {}
+        standing = [(*of, end, pane) for of, (end, pane) in last.items() if end > of[1] and (since is None or (micros(end) or 0) > since)]
+        columns = zip(*standing) if standing else [()] * 4
+        return pa.RecordBatch.from_arrays([pa.array(column, field.type) for column, field in zip(columns, EDGES)], schema=EDGES)
 
     def rows(self, changes: Changes) -> pa.RecordBatch:
         """The rows to append: those that come, each with a pane beyond what it had, and the last word on those that go for good."""
@@ -87,9 +92,8 @@ class Told:
         told = {"key": pa.array([key for key, _ in ends], pa.string()), "window_start": starts, "window_end": starts, "d": starts.cast(pa.date32()),
                 "pane": pa.array(list(ends.values()), pa.int32()), "is_late": pa.array([True] * len(ends))}
         told["contract_version"] = pa.array([self._contract.version] * len(ends), pa.string())
-        assert self._contract.windows is not None
         told |= {m.name: pa.array(np.zeros(len(ends), np.int64)).cast(schema.field(m.name).type)
-                 for m in self._contract.windows.measures if m.kind in ("count", "distinct")}
+                 for m in self._windowing.measures if m.kind in ("count", "distinct")}
         return pa.RecordBatch.from_arrays([told[f.name] if f.name in told else pa.nulls(len(ends), f.type) for f in schema], schema=schema)
 
     def settle(self, watermark: int | None) -> None:
@@ -97,8 +101,7 @@ class Told:
         self._panes |= self._next
         self._next = {}
         if len(self._panes) > _MOST and watermark is not None:
-            assert self._contract.windows is not None
-            low = watermark - 3 * self._longest - length(self._contract.windows.lateness)
+            low = watermark - 3 * self._longest - length(self._windowing.lateness)
             self._panes = {of: pane for of, pane in self._panes.items() if (micros(of[1]) or 0) >= low}
 
 

@@ -8,6 +8,7 @@
 
 import logging
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import duckdb
 
 from pipelines.sinks import lake_runs
-from pipelines.sinks.lake_catalog import CATALOG, Reader, locked, make, write_connection
+from pipelines.sinks.lake_catalog import CATALOG, Reader, engine, locked, make, write_connection
 from pipelines.sinks.lake_commit import Commit, Request
 from pipelines.sinks.lake_files import WriteEvents, WriteFailures
 from pipelines.sinks.lake_ledger import ledger
@@ -53,7 +54,7 @@ class Lake:
         self.folder, self.contract, self.run = Path(folder).resolve(), contract, run
         self.columns = stored_columns(contract)
         make(self.folder)
-        with locked(self.folder):
+        with closing(engine(self.folder)), locked(self.folder):  # what takes long comes first: others wait for the lock
             self.connection = write_connection(self.folder)
             declare(self.connection, self.folder, contract)
             if ledger(self.connection, run):

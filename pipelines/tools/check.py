@@ -21,7 +21,8 @@ LOCK = "requirements.lock"
 
 def run(options: CheckOptions, environment: Mapping[str, str] = os.environ) -> int:
     """Prints a line a check. Exit code 0 where nothing is wrong, 2 where something is; what could not be checked is told, and is no fault."""
-    results = [answer(name, check, setting) for setting in [setting_of(options, environment)] for name, check in checks(setting)]
+    setting = setting_of(options, environment)
+    results = [answer(name, check, setting) for name, check in checks(setting)]
     faults = [fault for result in results for fault in result.faults]
     if options.json:
         print(json.dumps(as_json(options, results)))
@@ -29,7 +30,12 @@ def run(options: CheckOptions, environment: Mapping[str, str] = os.environ) -> i
         print("\n".join(line for result in results for line in told(result)))
         unknown = sum(result.state == NOT_CHECKED for result in results)
         print(f"\n{len(results)} checks: {sum(r.state == OK for r in results)} ok, {len(faults)} faults, {unknown} not checked")
-    return 2 if faults else 0
+    return exit_code(results)
+
+
+def exit_code(results: list[Result]) -> int:
+    """0 where nothing is wrong, 2 where something is."""
+    return 2 if any(result.faults for result in results) else 0
 
 
 def setting_of(options: CheckOptions, environment: Mapping[str, str]) -> Setting:

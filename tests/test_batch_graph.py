@@ -1,0 +1,104 @@
+"""The batch graph for Dataflow, run whole on one machine: files, staging, keys and tables out of services, no folder shared."""
+
+import json
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import NamedTuple
+
+import apache_beam as beam
+import pytest
+
+from pipelines import batch_graph, graph
+from pipelines.__main__ import main
+from pipelines.flags import parse
+from pipelines.keyfolder import open_keys
+from pipelines.options import BatchOptions
+from pipelines.secret_keys import payload
+from pipelines.sinks.bigquery import Dataset
+from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
+from pipelines.sources.listing import listed
+from pipelines.starting import Faults, means_of
+from schemas.contract import load
+from tests.bigquery_server import BigQuery, Fault
+from tests.gcs_server import Storage
+from tests.secret_server import VERSION, Service, serve
+
+DAYS = (date(2026, 3, 4), date(2026, 3, 5))
+QUICK = Patience(seconds=3.0, first=0.02, answer=5.0, job=5.0)
+
+
+class Ground(NamedTuple):
+    storage: Storage
+    bigquery: BigQuery
+    options: BatchOptions
+
+    def run(self, name: str) -> None:
+        """Builds the graph as a job of Dataflow's is built, and runs it."""
+        options, contract = self.options, load("census")
+        files = listed(options.input, options.storage_endpoint)
+        means = means_of(options, contract, Faults(), lambda: open_keys(options.keys, endpoint=options.secrets_endpoint))
+        assert means is not None
+        pipeline = beam.Pipeline("FnApiRunner")
+        tables = batch_graph.Tables(Dataset("project", "ds"), "EU", options.staging)
+        graph.build(pipeline, batch_graph.parts(options, contract, means, files, tables, name))
+        pipeline.run().wait_until_finish()
+
+    def ask(self, sql: str) -> list[dict]:
+        return self.bigquery.ask(sql)
+
+
+@pytest.fixture
+def ground(tmp_path, census, key_folder) -> Iterator[Ground]:
+    secrets = Service(payload(key_folder))
+    server, address = serve(secrets)
+    with Storage(tmp_path / "gcs", "raw", "load") as storage, BigQuery("project", gcs=str(tmp_path / "gcs")) as bigquery:
+        bigquery.store.make_dataset("ds", {})
+        client, here = connect("project", bigquery.url), Dataset("project", "ds")
+        for table in compare(client, here, wanted_tables(load("census"), ""), QUICK):
+            apply(client, here, table, QUICK)
+        lines = Path(next(census.glob("*.ndjson"))).read_bytes().splitlines(keepends=True)
+        for number in range(2):
+            storage.put("raw", f"day/{number}.ndjson", b"".join(lines[number::2]))
+        options, _ = parse(BatchOptions, ["--contract=census", "--input=gs://raw/day/*", "--output=bq://project.ds", "--staging=gs://load/here",
+                                          f"--partition={DAYS[0]},{DAYS[1]}", f"--keys={VERSION}", f"--secrets_endpoint={address}",
+                                          f"--bigquery_endpoint={bigquery.url}", f"--storage_endpoint={storage.url}"])
+        yield Ground(storage, bigquery, options)
+    server.stop(0)
+
+
+def test_the_graph_stores_what_batch_stores(ground, tmp_path, key_folder, capsys) -> None:
+    """The same rows, fates and reasons as the job on one machine, with the same keys out of a folder; nothing staged is left, no day is held."""
+    ground.run("dataflow")
+    told = ground.ask("select * from ds.runs where run = 'dataflow'")[0]
+    rows = sorted(map(str, ground.ask("select * from ds.events")))
+    failed = ground.ask("select stage, reason, field, d, count(*) as n from ds.failures where run = 'dataflow' group by all order by all")
+    assert told["balanced"] and told["stored"] == len(rows) > 100 and told["refused"] > 10 and told["repeated"] > 0
+    assert ground.storage.names("load") == [] and not [table for table in ground.bigquery.store.tables if "writing" in str(table)]
+    options = ground.options
+    assert main(["batch", "--contract=census", f"--input={options.input}", f"--output={options.output}", f"--staging={tmp_path / 'here'}", "--run=here",
+                 f"--partition={DAYS[0]},{DAYS[1]}", f"--keys={key_folder}", f"--bigquery_endpoint={options.bigquery_endpoint}",
+                 f"--storage_endpoint={options.storage_endpoint}"]) == 0
+    capsys.readouterr()
+    here = ground.ask("select * from ds.runs where run = 'here'")[0]
+    assert [here[name] for name in ("read", "stored", "repeated", "refused", "reasons", "fingerprint", "partitions")] == [
+        told[name] for name in ("read", "stored", "repeated", "refused", "reasons", "fingerprint", "partitions")]
+    assert sorted(map(str, ground.ask("select * from ds.events"))) == rows
+    assert ground.ask("select stage, reason, field, d, count(*) as n from ds.failures where run = 'here' group by all order by all") == failed
+    assert sum(json.loads(here["reasons"]).values()) == here["refused"]
+
+
+def test_a_job_that_is_tried_again_under_its_run_id_adds_nothing(ground) -> None:
+    ground.run("again")
+    before = ground.ask("select count(*) as n, sum(id_hash % 1000) as s from ds.events"), ground.ask("select count(*) as n from ds.failures")
+    ground.run("again")
+    assert (ground.ask("select count(*) as n, sum(id_hash % 1000) as s from ds.events"), ground.ask("select count(*) as n from ds.failures")) == before
+    assert len(ground.ask("select * from ds.runs")) == 1 and ground.storage.names("load") == []
+
+
+def test_a_job_whose_load_fails_fails_and_is_not_in_the_books(ground) -> None:
+    ground.bigquery.faults.append(Fault("load ds.events", "fails", "invalid", times=20))
+    with pytest.raises(Exception, match="refused to load ds.events"):
+        ground.run("refused")
+    assert ground.ask("select count(*) as n from ds.runs")[0]["n"] == 0

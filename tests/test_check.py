@@ -1,0 +1,329 @@
+"""penstock check: each thing that can be wrong is told with what to do, and what cannot be looked at is told too, never passed over."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.__main__ import main
+from pipelines.checks.clients import Clients, NotChecked, granted
+from pipelines.checks.permissions import PROCESSES, RUNS_AS
+from pipelines.checks.places import LOCK_LABEL, together
+from pipelines.metadata import spec
+from pipelines.profile import JOBS, read
+from pipelines.tools import check
+from pipelines.tools.options import CheckOptions
+from schemas.contract import load
+from schemas.errors import Misconfigured
+from tests.google_server import World, served
+
+ROOT = Path(__file__).parent.parent
+LOCK = b"package==1 --hash=sha256:0\n"
+KEY = "projects/my-project/locations/europe-west4/keyRings/r/cryptoKeys/failures"
+
+
+class Launch:
+    """A launch that is right in every way, in a world where everything is as it must be; tests change what they test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.world = World(load("census"))
+        self.lock = folder / "requirements.lock"
+        self.lock.write_bytes(LOCK)
+        self.path = folder / "prod.yaml"
+        digest = self.world.image({LOCK_LABEL: hashlib.sha256(LOCK).hexdigest()})
+        self.profile = {
+            "project": "my-project", "region": "europe-west4", "image": f"europe-west4-docker.pkg.dev/my-project/penstock/penstock@{digest}",
+            "staging": "gs://my-staging/staging", "temp": "gs://my-staging/temp", "subnetwork": "regions/europe-west4/subnetworks/penstock",
+            "service_account": "penstock-worker@my-project.iam.gserviceaccount.com",
+            "kms_key": "projects/my-project/locations/europe-west4/keyRings/penstock/cryptoKeys/dataflow",
+            "parameters": {"contract": "census", "output": "bq://my-project.penstock", "keys": "projects/my-project/secrets/penstock-keys/versions/1"},
+            "jobs": {
+                "stream": {"job_name": "census-stream", "template": "gs://my-templates/stream.json",
+                           "parameters": {"subscription": "projects/my-project/subscriptions/census"}},
+                "batch": {"job_name": "census-batch", "template": "gs://my-templates/batch.json",
+                          "parameters": {"input": "gs://my-raw/census/*.ndjson", "partition": "2026-03-04", "staging": "gs://my-staging/load"}}}}
+        for job in ("stream", "batch"):
+            self.world.objects[f"my-templates/{job}.json"] = json.dumps(spec(job, str(self.profile["image"]))).encode()
+
+    def checked(self, job: str = "stream", environment: dict[str, str] | None = None, **options) -> tuple[int, dict[str, check.Result]]:
+        """(exit code, results by name)."""
+        self.path.write_text(yaml.safe_dump(self.profile))
+        with served(self.world) as url:
+            given = CheckOptions(**{"job": job, "profile": str(self.path), "endpoint": url, "lock": str(self.lock), **options})
+            setting = check.setting_of(given, environment or {})
+            results = {name: check.answer(name, found, setting) for name, found in check.checks(setting)}
+        return check.exit_code(list(results.values())), results
+
+
+@pytest.fixture
+def launch(tmp_path) -> Launch:
+    return Launch(tmp_path)
+
+
+def wrong(results: dict[str, check.Result]) -> dict[str, str]:
+    """What is at fault, in words."""
+    return {name: " ".join(map(str, r.faults)) for name, r in results.items() if r.faults}
+
+
+def unknown(results: dict[str, check.Result]) -> dict[str, str]:
+    return {name: r.reason for name, r in results.items() if r.state == check.NOT_CHECKED}
+
+
+@pytest.mark.parametrize("job", ["stream", "batch"])
+def test_a_launch_where_nothing_is_wrong(launch, job) -> None:
+    code, results = launch.checked(job)
+    assert (code, wrong(results)) == (0, {})
+    assert set(unknown(results)) == {"quotas"}  # no rate was given
+    asked = set(launch.world.asked)
+    assert {"POST /v3/projects/my-project:testIamPermissions", "GET /storage/v1/b/my-staging/iam/testPermissions",
+            "POST /bigquery/v2/projects/my-project/datasets/penstock/tables/events:testIamPermissions",
+            "POST /v1/projects/my-project/secrets/penstock-keys:testIamPermissions",
+            "POST /v1/projects/my-project/locations/europe-west4/repositories/penstock:testIamPermissions",
+            "POST /v1/projects/-/serviceAccounts/penstock-worker@my-project.iam.gserviceaccount.com:testIamPermissions"} <= asked
+    assert ("POST /v1/projects/my-project/subscriptions/census:testIamPermissions" in asked) == (job == "stream")
+    assert ("GET /storage/v1/b/my-raw/iam/testPermissions" in asked) == (job == "batch")
+
+
+@pytest.mark.parametrize("job, resource, permission, check_name, role", [
+    ("stream", "/v3/projects/my-project:", "dataflow.jobs.create", "launcher: project", "roles/dataflow.developer"),
+    ("stream", "serviceAccounts", "iam.serviceAccounts.actAs", "launcher: service account", "roles/iam.serviceAccountUser"),
+    ("stream", "/b/my-templates/", "storage.objects.get", "launcher: template", "roles/storage.objectViewer"),
+    ("stream", "/v3/projects/my-project:", "dataflow.workItems.lease", "worker: project", "roles/dataflow.worker"),
+    ("stream", "/b/my-staging/", "storage.buckets.get", "worker: staging", "legacyBucketReader"),
+    ("stream", "subscriptions/census", "pubsub.subscriptions.consume", "worker: subscription", "roles/pubsub.subscriber"),
+    ("stream", "tables/failures:", "bigquery.tables.updateData", "worker: tables", "roles/bigquery.dataEditor"),
+    ("stream", "secrets/penstock-keys", "secretmanager.versions.access", "worker: keys", "secretAccessor"),
+    ("stream", "repositories/penstock", "artifactregistry.repositories.downloadArtifacts", "worker: repository", "artifactregistry.reader"),
+    ("batch", "/v3/projects/my-project:", "bigquery.jobs.create", "worker: project", "roles/bigquery.jobUser"),
+    ("batch", "/b/my-raw/", "storage.objects.list", "worker: input", "objectViewer"),
+])
+def test_a_permission_that_is_missing(launch, job, resource, permission, check_name, role) -> None:
+    launch.world.withheld[resource] = {permission}
+    code, results = launch.checked(job)
+    assert code == 2 and permission in wrong(results)[check_name] and role in wrong(results)[check_name]
+    assert len(wrong(results)) == (2 if resource == "/b/my-staging/" else 1) or job == "batch"
+
+
+@pytest.mark.parametrize("change, check_name, words", [
+    ({"places": {"my-staging": "us-east1"}}, "locations of buckets", "lies in us-east1, the job runs in europe-west4"),
+    ({"places": {"penstock": "us"}}, "location of the dataset", "lies in us, the job runs in europe-west4"),
+    ({"status": {"/b/my-templates": 404}}, "template", "is not there"),
+    ({"status": {"/datasets/penstock": 404}}, "location of the dataset", "is no dataset"),
+    ({"status": {"/v2/my-project": 404}}, "image and lock file", "is not in its registry"),
+    ({"status": {"subscriptions/census": 404}}, "worker: subscription", "is not there"),
+])
+def test_what_is_somewhere_else_or_nowhere(launch, change, check_name, words) -> None:
+    for name, value in change.items():
+        getattr(launch.world, name).update(value)
+    code, results = launch.checked()
+    assert code == 2 and words in wrong(results)[check_name]
+
+
+def test_a_multi_region_holds_its_regions(launch) -> None:
+    launch.world.places |= {"my-staging": "EU", "penstock": "EU"}
+    assert launch.checked()[0] == 0
+    assert together("EU", "europe-west4") and together("us-east1", "US-EAST1") and not together("us", "europe-west1") and not together("europe-west4", "eu")
+
+
+def test_load_files_lie_where_the_dataset_lies(launch) -> None:
+    launch.profile["jobs"]["batch"]["parameters"]["staging"] = "gs://my-load/files"
+    launch.world.places["my-load"] = "europe-west1"
+    _, results = launch.checked("batch")
+    assert "BigQuery loads from its own place" in wrong(results)["location of the dataset"]
+
+
+def test_tables_that_differ(launch) -> None:
+    del launch.world.tables["failures"]
+    fields = launch.world.tables["events"]["schema"]["fields"]
+    fields[0]["type"] = "INT64"
+    _, results = launch.checked()
+    assert "failures: is missing" in wrong(results)["tables"] and "penstock tables --apply" in wrong(results)["tables"]
+    assert "has another form" in wrong(results)["tables"]
+    launch.world.tables["events"]["schema"]["fields"].append({"name": "added", "type": "STRING"})
+    assert "added is not declared" in wrong(launch.checked()[1])["tables"]
+
+
+def test_another_image_in_the_template(launch) -> None:
+    launch.world.objects["my-templates/stream.json"] = json.dumps(spec("stream", "x@sha256:" + "1" * 64)).encode()
+    assert "another image" in wrong(launch.checked()[1])["template"]
+    launch.world.objects["my-templates/stream.json"] = b"<html>"
+    assert "is no Flex Template" in wrong(launch.checked()[1])["template"]
+
+
+def test_an_image_of_another_lock_file(launch) -> None:
+    launch.lock.write_bytes(LOCK + b"more\n")
+    assert "another requirements.lock" in wrong(launch.checked()[1])["image and lock file"]
+    launch.lock.unlink()
+    assert "no requirements.lock here" in unknown(launch.checked()[1])["image and lock file"]
+
+
+def test_an_image_for_several_platforms_or_without_a_label(launch) -> None:
+    digest = launch.world.image({LOCK_LABEL: hashlib.sha256(LOCK).hexdigest()}, index=True)
+    launch.profile["image"] = launch.profile["image"].split("@")[0] + "@" + digest
+    assert "image and lock file" not in {*wrong(launch.checked()[1]), *unknown(launch.checked()[1])}
+    launch.profile["image"] = launch.profile["image"].split("@")[0] + "@" + launch.world.image({"other": "label"})
+    assert LOCK_LABEL in unknown(launch.checked()[1])["image and lock file"]
+
+
+def test_a_registry_that_answers_something_else(launch) -> None:
+    digest = launch.profile["image"].split("@")[1]
+    launch.world.blobs[digest] += b" "
+    assert "not what the digest names" in wrong(launch.checked()[1])["image and lock file"]
+
+
+@pytest.mark.parametrize("variable", ["PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "PENSTOCK_KEYS"])
+def test_an_emulator_would_ride_along(launch, variable) -> None:
+    code, results = launch.checked(environment={variable: "localhost:9"})
+    assert code == 2 and f"unset {variable}" in wrong(results)["emulators and local keys"]
+
+
+@pytest.mark.parametrize("parameters, words", [
+    ({"dlp_endpoint": "localhost:8085"}, "dlp_endpoint"), ({"bigquery_endpoint": "http://localhost:9050"}, "bigquery_endpoint"),
+    ({"allow_unwrapped_keys": True}, "allow_unwrapped_keys"), ({"keys": ".penstock/keys"}, "is a folder"),
+])
+def test_a_parameter_that_holds_here_only(launch, parameters, words) -> None:
+    launch.profile["parameters"] |= parameters
+    code, results = launch.checked()
+    assert code == 2 and words in wrong(results)["emulators and local keys"]
+    assert "parameters" not in wrong(results)  # told once
+
+
+def test_parameters_are_the_jobs_options(launch) -> None:
+    launch.profile["parameters"] |= {"wait": "soon", "max_mesages": 5}
+    del launch.profile["jobs"]["stream"]["parameters"]["subscription"]
+    _, results = launch.checked()
+    told = wrong(results)["parameters"]
+    assert "wait" in told and "max_mesages" in told and "subscription" in told and "prod.yaml" in told
+    assert "parameters are at fault" in unknown(results)["worker: subscription"]
+
+
+def test_a_contract_that_is_not_whole(launch, tmp_path) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "contract.yaml").write_text("name: own\nversion: 1\n")
+    launch.profile["parameters"]["contract"] = str(folder)
+    _, results = launch.checked()
+    assert "event.avsc" in wrong(results)["contract"] and "deidentify.json" in wrong(results)["contract"]
+    assert "parameters" not in wrong(results) and "the contract is not whole" in unknown(results)["tables"]
+
+
+def test_examples_that_were_not_filled_in(launch) -> None:
+    launch.profile["image"] = "europe-west4-docker.pkg.dev/p/r/penstock@sha256:" + "0" * 64
+    launch.profile["parameters"] |= {"engine": "dlp", "location": "europe-west4"}
+    _, results = launch.checked()
+    assert "digest of zeros" in wrong(results)["placeholders"] and "placeholders for keys wrapped by projects/penstock-demo" in wrong(results)["placeholders"]
+    assert "wrapped by one in europe-west1, DLP is asked in europe-west4" in wrong(results)["locations of keys and DLP"]
+
+
+def test_dlp_is_asked_where_the_job_runs(launch) -> None:
+    launch.profile["parameters"] |= {"engine": "dlp", "location": "us-east1"}
+    launch.world.withheld["/v3/projects/my-project:"] = {"serviceusage.services.use"}
+    _, results = launch.checked()
+    assert "DLP is asked in us-east1" in wrong(results)["locations of keys and DLP"] and "roles/dlp.user" in wrong(results)["worker: project"]
+
+
+def test_quotas_are_held_against_the_plan(launch) -> None:
+    launch.profile["quotas"] = {"compute_cpus": 4}
+    _, results = launch.checked(rate=500_000)
+    told = wrong(results)["quotas"]
+    assert "quota compute_cpus: 500,000 events/s need" in told and "given are 4" in told
+    assert wrong(launch.checked(rate=10)[1]) == {}
+    launch.profile["quotas"] = {"cpus": 4}
+    assert "quotas.cpus" in wrong(launch.checked()[1])["quotas"]
+
+
+@pytest.mark.parametrize("status, words", [(403, "may not look"), (401, ""), (503, "not reachable"), (400, "did not take the question: HTTP 400")])
+def test_what_cannot_be_looked_at_is_told(launch, status, words) -> None:
+    launch.world.status["/"] = status
+    code, results = launch.checked()
+    asking = {name for name in results if name not in ("contract", "parameters", "emulators and local keys", "placeholders", "locations of keys and DLP", "quotas")}
+    asking -= {"tables"}  # its words are BigQuery's
+    assert all(words in unknown(results).get(name, "checked!") or not words and name in unknown(results) for name in asking) and "tables" in unknown(results) and len(asking) >= 12
+    assert not wrong(results)
+
+
+def test_without_credentials_nothing_passes_in_silence(tmp_path, launch) -> None:
+    launch.path.write_text(yaml.safe_dump(launch.profile))
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "NO_GCE_CHECK": "true"}
+    done = subprocess.run([sys.executable, "-m", "pipelines", "check", "--job=stream", f"--profile={launch.path}", f"--lock={launch.lock}"],
+                          cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "not checked  worker: subscription: there are no credentials; run gcloud auth application-default login" in done.stdout
+    assert "5 ok, 0 faults, 16 not checked" in done.stdout
+
+
+def test_the_command_line(launch, capsys) -> None:
+    launch.world.withheld["subscriptions/census"] = {"pubsub.subscriptions.consume"}
+    launch.path.write_text(yaml.safe_dump(launch.profile))
+    with served(launch.world) as url:
+        arguments = ["check", "--job=stream", f"--profile={launch.path}", f"--lock={launch.lock}", f"--endpoint={url}"]
+        code = main(arguments)
+        lines = capsys.readouterr().out.splitlines()
+        assert main([*arguments, "--json"]) == code
+        data = json.loads(capsys.readouterr().out)
+    assert code == 2 and "ok           contract" in lines and "fault        worker: subscription" in lines
+    assert data["faults"] >= 1 and {c["state"] for c in data["checks"]} <= {"ok", "fault", "not checked"}
+    (fault,) = next(c["faults"] for c in data["checks"] if c["name"] == "worker: subscription")
+    assert fault["where"] == "projects/my-project/subscriptions/census" and "roles/pubsub.subscriber" in fault["remedy"]
+
+
+def test_a_profile_that_is_none(tmp_path, capsys) -> None:
+    (tmp_path / "prod.yaml").write_text("project: my-project\nregoin: europe-west4\n")
+    assert main(["check", "--job=stream", f"--profile={tmp_path / 'prod.yaml'}"]) == 2
+    told = capsys.readouterr().err
+    assert "regoin" in told and "service_account: is missing" in told
+    assert main(["check", "--job=batches", "--profile=x"]) == 2
+
+
+@pytest.mark.parametrize("job, process, parameters", [
+    ("replay", "replayer", {"failures": "bq://my-project.penstock", "private_key": f"{KEY}/cryptoKeyVersions/1", "keys": "projects/p/secrets/s/versions/1"}),
+    ("reidentify", "re-identifier", {"output": "bq://my-project.penstock", "sql": "select 1", "contract": "census", "columns": "email", "purpose": "a test",
+                                     "destination": "out", "keys": "projects/p/secrets/s/versions/1"}),
+])
+def test_jobs_of_one_machine(launch, job, process, parameters) -> None:
+    launch.profile |= {"parameters": {}, "jobs": {job: {"job_name": job, "template": f"gs://my-templates/{job}.json", "parameters": parameters}}}
+    code, results = launch.checked(job)
+    assert (code, wrong(results)) == (0, {})
+    assert "not on Dataflow" in unknown(results)["template"] and not any(name.startswith("launcher") for name in results)
+    launch.world.withheld = {"tables/events:": {"bigquery.tables.getData"}, "/cryptoKeys/failures": {"cloudkms.cryptoKeyVersions.useToDecrypt"}}
+    told = wrong(launch.checked(job)[1])
+    assert "bigquery.tables.getData" in told[f"{process}: tables"]
+    assert (f"{process}: private key" in told) == (job == "replay")
+
+
+def test_shipped_profiles_are_right_but_for_their_placeholders() -> None:
+    for path in sorted((ROOT / "templates/profiles").glob("*.yaml")):
+        for job in ("stream", "batch"):
+            setting = check.setting_of(CheckOptions(job=job, profile=str(path), endpoint="http://localhost:1"), {})
+            results = {name: check.answer(name, found, setting) for name, found in check.checks(setting)
+                       if name in ("contract", "parameters", "emulators and local keys", "placeholders", "locations of keys and DLP")}
+            assert set(wrong(results)) == {"placeholders"}
+
+
+def test_every_job_runs_as_a_process_of_the_table() -> None:
+    assert set(RUNS_AS) == set(JOBS) and set(RUNS_AS.values()) <= set(PROCESSES)
+    for grants in PROCESSES.values():
+        for grant in grants:
+            assert grant.permissions and grant.role.startswith("roles/") and set(grant.jobs) <= set(JOBS)
+
+
+def test_an_endpoint_is_on_this_machine() -> None:
+    for endpoint in ("http://example.com", "https://localhost:80", "localhost:80"):
+        with pytest.raises(Misconfigured, match="not on this machine"):
+            Clients("p", endpoint)
+
+
+def test_a_service_that_is_away() -> None:
+    with pytest.raises(NotChecked, match="not reachable"):
+        granted(Clients("p", "http://localhost:9"), "account", "a@p.iam.gserviceaccount.com", ("iam.serviceAccounts.actAs",))
+
+
+def test_the_account_is_acted_as(launch) -> None:
+    launch.path.write_text(yaml.safe_dump(launch.profile))
+    setting = check.setting_of(CheckOptions(job="stream", profile=str(launch.path)), {})
+    assert (setting.launcher.account, setting.account.account) == ("", read(launch.path, "stream").service_account)

@@ -1,0 +1,225 @@
+"""Windows on a dataset of BigQuery: the rows that the lake has of the same input, whatever is rebuilt and wherever it dies."""
+
+import json
+import random
+from collections.abc import Iterable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.__main__ import main
+from pipelines.sinks.bigquery import dataset
+from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery_jobs import Place
+from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
+from pipelines.sinks.bigquery_windows import chunks, rewindow, rewindow_all
+from pipelines.sinks.lake import Lake
+from pipelines.tools.generate import write
+from schemas.contract import load
+from schemas.windows import Windowing
+from tests.bigquery_server import BigQuery, Fault
+from tests.test_rebuild import DAY, EPOCH, events
+from tests.test_rebuild import KINDS as ALL_KINDS
+from tests.test_rebuild import Lake as Memory
+from tests.window_oracle import micros
+from transforms.rebuild import rebuild
+
+OUT = "bq://project.ds"
+QUICK = Patience(seconds=3.0, first=0.02, answer=5.0, job=5.0)
+FEW = 3_000
+KINDS = ["telemetry", "gaming"]  # hours with a model, sessions
+
+
+@pytest.fixture
+def service() -> Iterator[BigQuery]:
+    with BigQuery("project") as service:
+        yield service
+
+
+def make(service: BigQuery, contract: str) -> Place:
+    service.store.make_dataset("ds", {})
+    client = connect("project", service.url)
+    for table in compare(client, dataset(OUT), wanted_tables(load(contract), ""), QUICK):
+        apply(client, dataset(OUT), table, QUICK)
+    return Place(client, "EU", QUICK)
+
+
+def windows(service: BigQuery) -> list[dict]:
+    return service.ask("SELECT * FROM ds.windows ORDER BY ALL")
+
+
+@pytest.fixture(scope="module")
+def lakes(tmp_path_factory, key_folder) -> dict[str, Path]:
+    """By contract the files and the lake that batch makes of them."""
+    made = {}
+    for contract in KINDS:
+        folder = tmp_path_factory.mktemp(contract)
+        write(contract, FEW, 5, folder / "in")
+        (folder / "in" / "truth.json").unlink()
+        assert main(["batch", f"--contract={contract}", f"--input={folder}/in/*", f"--output={folder}/out", f"--keys={key_folder}"]) == 0
+        made[contract] = folder
+    return made
+
+
+def rows_of(lake: Path, table: str = "windows") -> list[dict]:
+    reader = Lake.reader(str(lake / "out"))
+    found = reader.query(f"select * from {table} order by all").to_pylist()
+    reader.close()
+    return found
+
+
+@pytest.mark.parametrize("contract", KINDS)
+def test_batch_makes_the_windows_that_the_lake_has(contract, lakes, service, key_folder, capsys) -> None:
+    make(service, contract)
+    days = sorted({row["d"].isoformat() for row in rows_of(lakes[contract], "events")})
+    batch = ["batch", f"--contract={contract}", f"--input={lakes[contract]}/in/*", f"--output={OUT}", f"--bigquery_endpoint={service.url}",
+             f"--keys={key_folder}", f"--partition={','.join(days)}"]
+    assert main(batch) == 0
+    made = windows(service)
+    assert made == rows_of(lakes[contract]) and len(made) > 20
+    assert main(batch) == 0 and windows(service) == made, "a rerun gives the same rows"
+    capsys.readouterr()
+    assert main(["windows", f"--contract={contract}", f"--output={OUT}", f"--bigquery_endpoint={service.url}", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert windows(service) == made and (told["written"], told["deleted"]) == (len(made), len(made))
+    assert told["events"] == service.ask("SELECT count(*) AS n FROM ds.events")[0]["n"]
+
+
+@pytest.mark.parametrize("contract", KINDS)
+def test_windows_are_made_of_the_stored_events_of_some_days_or_all(contract, lakes, service, capsys) -> None:
+    place = make(service, contract)
+    lake = rows_of(lakes[contract])
+    fill(service, lakes[contract])
+    days = sorted({row["d"] for row in lake})
+    command = ["windows", f"--contract={contract}", f"--output={OUT}", f"--bigquery_endpoint={service.url}"]
+    for day in days[1::2] + days[::2]:
+        assert main([*command, f"--partition={day}"]) == 0
+    assert windows(service) == lake
+    service.store.db.execute("UPDATE ds.windows SET window_end = window_end + INTERVAL 1 MINUTE, pane = 3 WHERE d = (SELECT min(d) FROM ds.windows)")
+    service.store.db.execute("DELETE FROM ds.windows WHERE d = (SELECT max(d) FROM ds.windows)")
+    service.store.db.execute(f"""INSERT INTO ds.windows SELECT * REPLACE (window_start + INTERVAL 300 DAY AS window_start, window_end + INTERVAL 300 DAY AS window_end,
+                                 d + 300 AS d) FROM ds.windows WHERE d = DATE '{days[0]}'""")
+    rewindow_all(place, dataset(OUT), load(contract), [], "r", most=FEW // 4)
+    assert windows(service) == lake, "also a few days at a time; a day without events is emptied"
+
+
+def fill(service: BigQuery, lake: Path, where: str = "true") -> None:
+    reader = Lake.reader(str(lake / "out"))
+    service.store.db.register("incoming", reader.query(f"select * from events where {where}"))
+    service.store.db.execute("INSERT INTO ds.events BY NAME SELECT * FROM incoming")
+    service.store.db.unregister("incoming")
+    reader.close()
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_rebuild_that_dies_is_put_right_by_the_next_one(seed, lakes, service) -> None:
+    """Days of sessions are emptied and filled again; each rebuild may die before any of its days."""
+    chance, contract = random.Random(seed), load("gaming")
+    place = make(service, "gaming")
+    fill(service, lakes["gaming"])
+    rewindow_all(place, dataset(OUT), contract, [], "first")
+    lake = rows_of(lakes["gaming"])
+    days = sorted({row["d"] for row in rows_of(lakes["gaming"], "events")})
+
+    def at(step: str) -> None:
+        if chance.random() < 0.4:
+            raise Killed
+
+    for _ in range(3):
+        some = chance.sample(days, chance.randint(1, min(3, len(days))))
+        gone = ", ".join(f"DATE '{day}'" for day in some)
+        service.store.db.execute(f"DELETE FROM ds.events WHERE d IN ({gone})")
+        settle(place, contract, some, at)
+        fill(service, lakes["gaming"], f"d in ({gone})")
+        settle(place, contract, some, at)
+        assert windows(service) == lake
+
+
+def settle(place: Place, contract, days, at) -> None:
+    """Rebuilds until it does not die."""
+    for n in range(20):
+        try:
+            rewindow(place, dataset(OUT), contract, days, f"r{n}", at)
+            return
+        except Killed:
+            continue
+    rewindow(place, dataset(OUT), contract, days, "last")
+
+
+def test_what_breaks_is_waited_for_or_told(lakes, service, capsys) -> None:
+    make(service, "telemetry")
+    fill(service, lakes["telemetry"])
+    command = ["windows", "--contract=telemetry", f"--output={OUT}", f"--bigquery_endpoint={service.url}"]
+    service.faults = [Fault("^PUT /upload/", "lost"), Fault("^GET .*/queries/", 503), Fault(r"load ds.windows\$", "fails", "backendError")]
+    assert main(command) == 0 and not any(f.times for f in service.faults)
+    assert windows(service) == rows_of(lakes["telemetry"])
+    service.faults = [Fault(r"load ds.windows\$", "fails", "quotaExceeded")]
+    assert main(command) == 1 and "quotaExceeded" in capsys.readouterr().err
+    assert main([command[0], "--contract=census", *command[2:]]) == 2
+    assert "declares no windows" in capsys.readouterr().err
+    service.store.delete_table("ds", "windows")
+    assert main(command) == 2 and "windows: is missing" in capsys.readouterr().err
+
+
+@given(st.lists(st.integers(0, 10), min_size=1, max_size=30), st.integers(1, 25))
+@settings(max_examples=200)
+def test_days_come_in_their_order_and_in_bounded_numbers(rows: list[int], most: int) -> None:
+    days = [date(2026, 1, 1) + timedelta(days=n) for n in range(len(rows))]
+    held = dict(zip(days, rows))
+    found = list(chunks(days, held, most))
+    assert [day for some in found for day in some] == days and all(some for some in found)
+    assert all(len(some) == 1 or sum(held[day] for day in some) <= most for some in found)
+    assert all(sum(held[day] for day in some) + held[after[0]] > most for some, after in zip(found, found[1:]))
+
+
+class Partitions(Memory):
+    """Events and windows in memory; the rows that change are loaded day by day, as on BigQuery."""
+
+    def load(self, days: Iterable[date], most: int) -> bool:
+        """Rebuilds, and dies after so many of the days that change; whether it came to the end."""
+        changes = rebuild(self.read, list(days), self.old, self.windowing, "at")
+        went = {(row["key"], micros(row["window_start"])) for row in changes.gone.to_pylist()}
+        come = {(row["key"], micros(row["window_start"])): row for row in changes.rows.to_pylist()}
+        for number, day in enumerate(sorted({start // DAY_MICROS for _, start in [*went, *come]}, reverse=True)):
+            if number == most:
+                return False
+            self.table = {place: row for place, row in self.table.items() if place not in went or place[1] // DAY_MICROS != day}
+            self.table |= {place: {k: v for k, v in row.items() if k not in ("key", "window_start")} for place, row in come.items() if place[1] // DAY_MICROS == day}
+        return True
+
+
+DAY_MICROS = DAY * 1_000_000
+
+
+@given(st.integers(0, 10**6), st.sampled_from(ALL_KINDS), st.sampled_from([2, 8, 20]))
+@settings(max_examples=1500, deadline=None)
+def test_a_rebuild_that_dies_between_days_is_put_right_by_the_next_one_of_them(seed: int, windowing: Windowing, most: int) -> None:
+    chance, memory = random.Random(seed), Partitions(windowing)
+    for _ in range(4):
+        days = [EPOCH + timedelta(days=n) for n in chance.sample(range(-4, 8), chance.randint(1, 3))]
+        memory.days.update({day: events(chance, day, most) for day in days})
+        while not memory.load(days, chance.choice([0, 1, 2, 3, 100])):
+            pass
+        assert memory.wrong() == []
+
+
+@given(st.integers(0, 10**6), st.sampled_from(ALL_KINDS), st.sampled_from([2, 8, 20]), st.integers(1, 40))
+@settings(max_examples=1500, deadline=None)
+def test_all_days_some_at_a_time_are_right_whatever_the_table_held(seed: int, windowing: Windowing, most: int, at_once: int) -> None:
+    chance, memory = random.Random(seed), Partitions(windowing)
+    days = [EPOCH + timedelta(days=n) for n in range(-4, 8)]
+    memory.days.update({day: events(chance, day, most) for day in days})
+    memory.load(days, 100)
+    memory.days.update({day: events(chance, day, most) for day in chance.sample(days, 6)})
+    for place in chance.sample(sorted(memory.table, key=str), len(memory.table) // 3):
+        del memory.table[place]
+    for some in chunks(days, {day: len(memory.days[day]) for day in days}, at_once):
+        memory.load(some, 100)
+    assert memory.wrong() == []
