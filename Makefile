@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 DEMO := build/demo
 MINUTES ?= 10
 .DEFAULT_GOAL := help
-.PHONY: help install dev demo stream emulators emulators-env bigquery-emulator test check bench dlp broker bigquery fuzz kill backfill soak growth docs model image image-test infra-check lock clean
+.PHONY: help install dev demo stream emulators emulators-env bigquery-emulator test check bench dlp broker bigquery dataflow fuzz kill backfill soak growth docs model image image-test infra-check lock clean
 
 help:  ## what each target does
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -74,6 +74,9 @@ bench: dev emulators-env  ## speed and memory: the batch job, streams, DLP's cal
 	$(BIN)/python -m benchmarks.detectors
 	$(BIN)/python -m benchmarks.operators
 	$(BIN)/python -m benchmarks.gcs
+	$(BIN)/python -m benchmarks.backfill
+	$(BIN)/python -m benchmarks.sinks
+	$(BIN)/python -m benchmarks.plan
 
 dlp: install  ## a DLP server on this machine, localhost:8085, to try --engine=dlp against; ^C stops it
 	$(BIN)/python -m tests.dlp_server --port=8085 --keys=.penstock/keys
@@ -81,14 +84,18 @@ dlp: install  ## a DLP server on this machine, localhost:8085, to try --engine=d
 broker: install  ## a Pub/Sub broker on this machine, localhost:8086, for PUBSUB_EMULATOR_HOST; ^C stops it
 	$(BIN)/python -m tests.pubsub_server --port=8086
 
-bigquery: install  ## a BigQuery on this machine, http://localhost:9050, with the dataset bq://project.dataset; ^C stops it
-	$(BIN)/python -m tests.bigquery_server --port=9050 --dataset=project.dataset
+bigquery: install  ## a BigQuery on this machine, http://localhost:9050 and localhost:9060, with the dataset bq://project.dataset; ^C stops it
+	$(BIN)/python -m tests.bigquery_server --port=9050 --storage_port=9060 --dataset=project.dataset
+
+dataflow: install  ## a Dataflow on this machine, http://localhost:9070, to try penstock launch against; ^C stops it
+	$(BIN)/python -m tests.dataflow_server --port=9070
 
 fuzz: dev  ## 100,000 mutated rows and files
 	$(BIN)/python -m tests.fuzz --items=100000
 
 kill: dev  ## kill the stream 200 times: nothing lost, nothing twice, every window right
 	$(BIN)/python -m tests.kills --kills=200 --suspects
+	$(BIN)/python -m tests.kills --kills=80 --bigquery
 
 backfill: dev emulators-env  ## a backfill of 30 days of 10,000 rows on the emulators, killed three times: each day as if undisturbed
 	$(BIN)/python -m tests.cloud_backfill --days=30 --rows=10000 --kills=3
@@ -116,8 +123,9 @@ image-test: dev  ## build the image on stand-ins of its bases, launch from insid
 build/checkov/installed:
 	@rm -rf build/checkov; $(PYTHON) -m venv build/checkov && build/checkov/bin/python -m pip install --quiet --disable-pip-version-check checkov==3.3.30 && touch $@
 
-infra-check: dev build/checkov/installed  ## Terraform: form, arguments, our policies, checkov's (320 MB, in an environment of its own)
+infra-check: dev build/checkov/installed  ## infra/: our policies, a plan by terraform on stand-ins of the providers (needs go), checkov (290 MB, on its own)
 	$(BIN)/python -m pytest tests/test_infra.py
+	$(BIN)/python -m tests.infra_plan
 	@BC_SKIP_MAPPING=TRUE build/checkov/bin/checkov --directory infra --framework terraform --compact --quiet --skip-download
 
 lock: dev  ## lock the dependencies anew (needs uv)

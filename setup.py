@@ -19,6 +19,7 @@ setup(
         "google-cloud-dlp>=3.40,<4",
         "google-cloud-pubsub>=2",
         "google-cloud-bigquery>=3",
+        "google-cloud-bigquery-storage>=2.43,<3",
         "google-cloud-storage>=3",
         "google-crc32c>=1.5",
         "fastavro>=1.12,<2",

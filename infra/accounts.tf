@@ -4,8 +4,8 @@ locals {
     launcher     = "Calls flexTemplates.launch: the daily workflow, and people by impersonation"
     worker       = "Runs batch and stream: the launcher's VM and the workers"
     scheduler    = "Starts the daily workflow, and can do nothing else"
-    replayer     = "Runs replay: the only one that opens failures"
-    reidentifier = "Runs reidentify: the only one that writes values in clear"
+    replayer     = "Runs replay, on one machine: the only one that opens failures"
+    reidentifier = "Runs reidentify, on one machine: the only one that may write values in clear"
     ci           = "Pushes images and specs"
   }
 
@@ -30,6 +30,8 @@ resource "google_service_account" "process" {
   account_id   = "${var.name}-${each.key}"
   display_name = "${var.name} ${each.key}"
   description  = each.value
+
+  depends_on = [google_project_service.used]
 }
 
 resource "google_project_iam_member" "process" {
@@ -66,13 +68,14 @@ resource "google_project_iam_custom_role" "worker" {
     "logging.logEntries.create",
     "monitoring.timeSeries.create",
   ]
+
+  depends_on = [google_project_service.used]
 }
 
-resource "google_project_iam_member" "runs_on_dataflow" {
-  for_each = toset(["worker", "replayer", "reidentifier"])
-  project  = var.project
-  role     = local.worker_role
-  member   = local.member[each.value]
+resource "google_project_iam_member" "worker" {
+  project = var.project
+  role    = local.worker_role
+  member  = local.member["worker"]
 }
 
 # The launcher may put the worker to work, and nobody else.
@@ -82,10 +85,10 @@ resource "google_service_account_iam_member" "launcher" {
   member             = local.member["launcher"]
 }
 
-# A job that opens failures or turns tokens back is launched by a person named for it.
+# A job that opens failures or turns tokens back is run by a person named for it, as the account: --impersonate-service-account.
 resource "google_service_account_iam_member" "operators" {
   for_each           = { for pair in flatten([for account, members in var.operators : [for member in members : { account = account, member = member }]]) : "${pair.account} ${pair.member}" => pair }
   service_account_id = google_service_account.process[each.value.account].name
-  role               = "roles/iam.serviceAccountUser"
+  role               = "roles/iam.serviceAccountTokenCreator"
   member             = each.value.member
 }

@@ -4,6 +4,8 @@ resource "google_monitoring_notification_channel" "email" {
   type         = "email"
   display_name = each.value
   labels       = { email_address = each.value }
+
+  depends_on = [google_project_service.used]
 }
 
 locals {
@@ -65,6 +67,8 @@ resource "google_monitoring_alert_policy" "refused" {
     mime_type = "text/markdown"
     content   = "`select * from refused_rates order by d desc, n desc` says stage and reason. Many of one reason at once: a publisher changed its events. They are kept, sealed: `penstock replay` brings them back once the contract takes them."
   }
+
+  depends_on = [google_project_service.used]
 }
 
 resource "google_monitoring_alert_policy" "dlp" {
@@ -86,6 +90,8 @@ resource "google_monitoring_alert_policy" "dlp" {
     mime_type = "text/markdown"
     content   = "The job holds itself to --requests_per_minute, and it is not enough. `penstock plan` says how many the rate needs; ask for the quota, then raise the option and update the job."
   }
+
+  depends_on = [google_project_service.used]
 }
 
 resource "google_monitoring_alert_policy" "dead" {
@@ -121,9 +127,9 @@ resource "google_monitoring_alert_policy" "job_failed" {
   notification_channels = local.channels
 
   conditions {
-    display_name = "Dataflow says failed"
+    display_name = "Dataflow says failed, of any job of the project"
     condition_threshold {
-      filter          = "resource.type = \"dataflow_job\" AND resource.labels.job_name = starts_with(\"${var.name}\") AND metric.type = \"dataflow.googleapis.com/job/is_failed\""
+      filter          = "resource.type = \"dataflow_job\" AND metric.type = \"dataflow.googleapis.com/job/is_failed\""
       comparison      = "COMPARISON_GT"
       threshold_value = 0
       duration        = "0s"
@@ -138,6 +144,8 @@ resource "google_monitoring_alert_policy" "job_failed" {
     mime_type = "text/markdown"
     content   = "A batch job that failed left the days as they were, or says which it replaced; the same --run finishes it. A stream that failed acknowledged nothing that it had not stored."
   }
+
+  depends_on = [google_project_service.used]
 }
 
 resource "google_logging_metric" "told" {
@@ -151,6 +159,8 @@ resource "google_logging_metric" "told" {
     value_type  = "INT64"
     unit        = "1"
   }
+
+  depends_on = [google_project_service.used]
 }
 
 resource "google_monitoring_alert_policy" "told" {

@@ -8,7 +8,7 @@ locals {
       days        = 0
     }
     restricted = {
-      description = "In clear: what re-identification gave back, for a purpose that its audit row names. Gone after a week."
+      description = "In clear: where what re-identification gave back may be loaded, if SQL must be asked of it. Gone after a week."
       days        = 7
     }
   }

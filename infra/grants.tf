@@ -2,11 +2,9 @@
 locals {
   # objectViewer lists and reads; legacyBucketReader is storage.buckets.get, which Beam asks before it stages.
   bucket_roles = {
-    launcher     = { staging = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"], templates = ["roles/storage.objectViewer"] }
-    worker       = { staging = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"], raw = ["roles/storage.objectViewer", "roles/storage.legacyBucketReader"] }
-    replayer     = { staging = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"] }
-    reidentifier = { staging = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"] }
-    ci           = { templates = ["roles/storage.objectUser"] }
+    launcher = { staging = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"], templates = ["roles/storage.objectViewer"] }
+    worker   = { staging = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"], raw = ["roles/storage.objectViewer", "roles/storage.legacyBucketReader"] }
+    ci       = { templates = ["roles/storage.objectUser"] }
   }
   bucket_grants = { for grant in flatten([for account, buckets in local.bucket_roles : [for bucket, roles in buckets : [for role in roles : { account = account, bucket = bucket, role = role }]]]) : "${grant.account} ${grant.bucket} ${grant.role}" => grant }
 
@@ -14,13 +12,13 @@ locals {
   dataset_roles = [
     { account = "worker", dataset = "events", role = "roles/bigquery.dataEditor", tables = [] },
     { account = "replayer", dataset = "events", role = "roles/bigquery.dataEditor", tables = [] },
-    { account = "launcher", dataset = "events", role = "roles/bigquery.dataViewer", tables = ["runs"] },
+    { account = "launcher", dataset = "events", role = "roles/bigquery.dataViewer", tables = ["runs", "unbalanced_runs"] },
     { account = "reidentifier", dataset = "events", role = "roles/bigquery.dataViewer", tables = ["events", "windows", "events_once"] },
     { account = "reidentifier", dataset = "events", role = "roles/bigquery.dataEditor", tables = ["reidentifications"] },
     { account = "reidentifier", dataset = "restricted", role = "roles/bigquery.dataEditor", tables = [] },
   ]
 
-  images_readers = ["launcher", "worker", "replayer", "reidentifier"]
+  images_readers = ["launcher", "worker"]
   keys_readers   = ["worker", "replayer", "reidentifier"]
 }
 

@@ -68,9 +68,13 @@ resource "google_project_service_identity" "agent" {
   depends_on = [google_project_service.used]
 }
 
-data "google_storage_project_service_account" "this" {}
+data "google_storage_project_service_account" "this" {
+  depends_on = [google_project_service.used]
+}
 
-data "google_bigquery_default_service_account" "this" {}
+data "google_bigquery_default_service_account" "this" {
+  depends_on = [google_project_service.used]
+}
 
 locals {
   agents = {

@@ -45,6 +45,7 @@ def run(options: BackfillOptions, beam_arguments: list[str]) -> int:
     name = f"backfill-{hashlib.sha256(json.dumps(about).encode()).hexdigest()[:12]}"
     place = _place(options.output)
     written = place / RUNNING / f"{name}.done"
+    _refuse_held(options, name, days)
     with _alone(place, name, days, _MOMENT if written.exists() else 0.0), tempfile.TemporaryDirectory(prefix="penstock-") as empty:
         done = Done(written, about)
         if done.known:
@@ -108,6 +109,26 @@ def _place(output: str) -> Path:
     return place
 
 
+def _refuse_held(options: BackfillOptions, name: str, days: list[date]) -> None:
+    """Raises Misconfigured where a run that is none of ours holds one of the days in BigQuery, on whatever machine it is."""
+    if not options.output.startswith("bq://"):
+        return
+    from pipelines.sinks.bigquery import dataset  # they import Beam
+    from pipelines.sinks.bigquery_client import Patience, connect
+    from pipelines.sinks.bigquery_jobs import Place
+    from pipelines.sinks.bigquery_lease import held
+
+    there = dataset(options.output)
+    taken = held(Place(connect(there.project, options.bigquery_endpoint), "", Patience(seconds=15.0)), there, days)
+    _refuse({day: run for day, run in taken.items() if f"-{name}-" not in run})
+
+
+def _refuse(taken: dict[date, str]) -> None:
+    if taken:
+        raise Misconfigured([Fault(f"day {day}", f"is being written by run {by}", "wait for its end and call again, or end it")
+                             for day, by in sorted(taken.items())])
+
+
 @contextmanager
 def _alone(place: Path, name: str, days: list[date], moment: float) -> Iterator[None]:
     """Says that these days are being written, for as long as it lasts. Raises Misconfigured where another run says so of one of them, and
@@ -115,9 +136,7 @@ def _alone(place: Path, name: str, days: list[date], moment: float) -> Iterator[
     until = time.monotonic() + moment
     while (taken := _busy(place, name, days)) and time.monotonic() < until:
         time.sleep(0.1)
-    if taken:
-        raise Misconfigured([Fault(f"day {day}", f"is being written by run {by}", "wait for its end and call again, or end it")
-                             for day, by in sorted(taken.items())])
+    _refuse(taken)
     with locked(place):
         lock = lake_runs.enlist(place, name, days)
     try:

@@ -5,11 +5,13 @@ finds what the first try loaded, and books that do not balance fail the job.
 """
 
 import secrets
+import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
+from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
 from apache_beam.typehints.decorators import no_annotations
 
 from pipelines import graph
@@ -29,6 +31,7 @@ from pipelines.starting import Faults, Means, lineage_of, means_of
 from pipelines.submitting import dataflow_options, label, submit
 from schemas.arrow import stored_columns
 from schemas.contract import Contract, load
+from schemas.errors import Misconfigured
 from schemas.tables import FAILURES
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate
@@ -36,6 +39,7 @@ from transforms.ledger import LedgerRow
 from transforms.park import Park
 
 SHARD_BYTES = 128 << 20  # of input a shard: what one worker compares at once
+_MOST_SHARDS = 1000  # each block is divided among all of them
 
 
 class Tables(NamedTuple):
@@ -68,12 +72,21 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     tables = Tables(target.dataset, target.place.location, options.staging)
     graph.build(pipeline, parts(options, contract, means, files, tables, run_id, expected))
     result = submit(pipeline, given, contract)
-    if result is None:
-        return 0
-    state = str(result.wait_until_finish())
-    row = target.done(run_id) if state == "DONE" else None
+    return 0 if result is None else ended(result, target, run_id, options)
+
+
+def ended(result: Any, target: Target, run_id: str, options: BatchOptions) -> int:
+    """Waits for a submitted job's end and tells its books; exit code 0 where it is done and balanced, 1 where not. result: Beam's."""
+    row, problem = None, "its run is not in the ledger"
+    try:
+        state = str(result.wait_until_finish())
+        row = target.done(run_id) if state == "DONE" else None
+    except DataflowRuntimeException:  # its text holds that of workers' errors
+        state = str(result.state)
+    except Misconfigured as error:
+        problem = str(error)
     if row is None:
-        print(f"job {result.job_id()} ended as {state}; run {run_id} is not done")
+        print(f"penstock batch failed; run {run_id} is not done: job {result.job_id()} ended as {state}, {problem}", file=sys.stderr)
         return 1
     print(row.sentence())
     print(f"tables: {options.output}")
@@ -98,7 +111,7 @@ def parts(options: BatchOptions, contract: Contract, means: Means, files: tuple[
     return graph.Parts(
         contract=contract, read=ReadFiles(files, contract.max_row_bytes, options.storage_endpoint, dict(expected) if expected else None),
         decode=Decode(contract, keys, frozenset(options.partition)),
-        deduplicate=Deduplicate(contract, Park(None), shards=1 + sum(f.size for f in files) // SHARD_BYTES),
+        deduplicate=Deduplicate(contract, Park(None), shards=min(_MOST_SHARDS, 1 + sum(f.size for f in files) // SHARD_BYTES)),
         engine=engine, handler=handler, public_pem=keys.public_pem(), run=run_id,
         events=StageRows(tables.staging, run_id, EVENTS_TABLE, columns, endpoint=options.storage_endpoint),
         failures=StageRows(tables.staging, run_id, FAILURES_TABLE, FAILURES, endpoint=options.storage_endpoint),

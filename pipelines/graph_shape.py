@@ -59,7 +59,8 @@ def coder(key: str, components: Any) -> str:
 def _pickled(payload: bytes) -> str:
     """The name of a pickled coder, which stands before the pickle (apache_beam.coders.coders.serialize_coder): it is not unpickled, for
     a graph may come out of a bucket that others write to."""
-    return BytesValue.FromString(payload).value.partition(b"$")[0].decode()
+    name: bytes = BytesValue.FromString(payload).value.partition(b"$")[0]
+    return name.decode()
 
 
 def _held(payload: Any, components: Any) -> Graph:
@@ -76,7 +77,7 @@ def _state(spec: Any, components: Any) -> str:
 
 
 def _windowing(strategy: Any, components: Any) -> Graph:
-    told = MessageToDict(strategy)
+    told: Graph = MessageToDict(strategy)
     told.pop("environmentId", None)
     return told | {"windowCoderId": coder(strategy.window_coder_id, components)}
 

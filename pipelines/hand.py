@@ -5,7 +5,7 @@ the run in hand again. It works where the graph runs in the process that made it
 """
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -102,35 +102,41 @@ class _TakeFn(beam.DoFn):
             yield block
 
 
-class NotAgain(beam.PTransform):
-    """REFUSED batches without the messages that are in the failures already: these came again, and are repeats. Output `tally`."""
+class LookAgain(beam.PTransform):
+    """REFUSED batches as a function makes them, which is told the run in hand and answers how many rows it took out: these are repeats. Output `tally`."""
 
-    def __init__(self, hand: Hand) -> None:
+    def __init__(self, hand: Hand, step: str, look: Callable[[Run, pa.RecordBatch], tuple[pa.RecordBatch, int]]) -> None:
         super().__init__()
-        self.hand = hand
+        self.hand, self.step, self.look = hand, step, look
 
     @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
     def expand(self, refused: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
-        return refused | "Look" >> beam.ParDo(_NotAgainFn(self.hand)).with_outputs("tally", main="refused")
+        return refused | self.step >> beam.ParDo(_LookAgainFn(self.hand, self.look)).with_outputs("tally", main="refused")
 
 
-class _NotAgainFn(beam.DoFn):
-    def __init__(self, hand: Hand) -> None:
-        self.hand = hand
+class _LookAgainFn(beam.DoFn):
+    def __init__(self, hand: Hand, look: Callable[[Run, pa.RecordBatch], tuple[pa.RecordBatch, int]]) -> None:
+        self.hand, self.look = hand, look
 
     def process(self, refused: pa.RecordBatch) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["tally"], Tally]]:
-        run, again = self.hand.run(), list[int]()
-        met = set(run.failing)  # a message may come twice in one run
-        for i, (origin, there) in enumerate(zip(refused[ORIGIN].to_pylist(), run.failed.among(refused[ORIGIN].to_pylist()))):
-            if there or origin in met:
-                again.append(i)
-            met.add(origin)
-        if again:
-            yield TaggedOutput("tally", Tally(REPEATED, "", len(again)))
-        first = keep(refused, again)
-        if first.num_rows:
-            run.failing += first[ORIGIN].to_pylist()
-            yield first
+        seen, repeated = self.look(self.hand.run(), refused)
+        if repeated:
+            yield TaggedOutput("tally", Tally(REPEATED, "", repeated))
+        if seen.num_rows:
+            yield seen
+
+
+def not_again(run: Run, refused: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+    """Without the messages that are in the failures already: these came again, and are repeats."""
+    again = list[int]()
+    met = set(run.failing)  # a message may come twice in one run
+    for i, (origin, there) in enumerate(zip(refused[ORIGIN].to_pylist(), run.failed.among(refused[ORIGIN].to_pylist()))):
+        if there or origin in met:
+            again.append(i)
+        met.add(origin)
+    first = keep(refused, again)
+    run.failing += first[ORIGIN].to_pylist()
+    return first, len(again)
 
 
 class Kept(beam.PTransform):

@@ -13,6 +13,7 @@ SECRETS = "Host of Secret Manager, else SECRET_MANAGER_EMULATOR_HOST, else Googl
 CONTRACT = "Name of a shipped contract, or a folder that holds one."
 BIGQUERY = "URL of BigQuery, else BIGQUERY_EMULATOR_HOST, else Google's; loopback (http://localhost:9050) is spoken to without TLS."
 BIGQUERY_STORAGE = "Host of the Storage Write API, else BIGQUERY_STORAGE_EMULATOR_HOST, else Google's; loopback is spoken to without TLS."
+KMS = "Host of Cloud KMS; a loopback address (localhost:8087) is spoken to without TLS."
 STORAGE = "URL of Cloud Storage, else STORAGE_EMULATOR_HOST, else Google's; loopback (http://localhost:9023) is spoken to without TLS."
 MANIFEST = "What the files must be (penstock manifest writes it): held against them before the run, and their rows before its commit."
 PUBSUB = "Host of Pub/Sub, else PUBSUB_EMULATOR_HOST, else Google's; loopback is spoken to without TLS."
@@ -94,7 +95,7 @@ class StreamOptions(_Job, OfContract):
     output: str = required("Folder of the tables, made when missing; or a dataset of BigQuery.", metavar="DIR|bq://PROJECT.DATASET")
     for_: timedelta = option(timedelta(0), "End after so long; without it, at a signal.", metavar="SPAN", local=True)
     until_idle: timedelta = option(timedelta(0), "End when nothing has come for so long.", metavar="SPAN", local=True)
-    wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency.", metavar="SPAN")
+    wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency, 5s to stay below BigQuery's quotas.", metavar="SPAN")
     max_messages: int = option(20_000, "A run starts at so many messages, and takes no more.", metavar="N", minimum=1, local=True)
     id_attribute: str = option("", "Message attribute that holds the id, in place of the contract's field in the body.", metavar="NAME")
     time_attribute: str = option("", "Message attribute that holds the event time (RFC 3339, or milliseconds since 1970).", metavar="NAME")
@@ -128,8 +129,7 @@ class ReplayOptions(_Job):
     again: bool = option(False, "Try also what a replay by this version of the contract has refused already.")
     dry_run: bool = option(False, "Tell what would be replayed; open nothing, write nothing.", local=True)
     keys: str = option("", MADE_WITH, metavar="DIR", group="Keys", local=True)
-    kms_endpoint: str = option("", "Host of Cloud KMS; a loopback address (localhost:8087) is spoken to without TLS.", metavar="HOST:PORT", group="Keys",
-                              local=True)
+    kms_endpoint: str = option("", KMS, metavar="HOST:PORT", group="Keys", local=True)
     bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
     json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output", local=True)
 

@@ -36,11 +36,12 @@ def read(file: str) -> tuple[dict[str, Any], ...]:
 
 def origins(file: str) -> list[Origin]:
     """Where the figures of a file are from."""
-    return [Origin(" of ".join(filter(None, (line["name"], line.get("contract")))), line["kind"], line["source"], line["date"]) for line in read(file)]
+    return [Origin(" of ".join(filter(None, (line["name"], line.get("contract", line.get("write"))))), line["kind"], line["source"], line["date"])
+            for line in read(file)]
 
 
 def measured_times() -> dict[str, float]:
-    """CPU seconds for 1,000 events, by the contract whose events they were."""
+    """CPU seconds for 1,000 events up to the sink, by the contract whose events they were."""
     return {line["contract"]: line["value"] for line in read(MEASURED) if line["name"] == "cpu_s_per_1000"}
 
 
@@ -50,10 +51,11 @@ def likeness(contract: str) -> str:
     return contract if contract in times else max(times, key=lambda name: times[name])
 
 
-def measured(contract: str, cpu_s_per_1000: float = 0.0) -> Measured:
-    """The constants for a contract. cpu_s_per_1000: in place of the benchmark's."""
-    values = {line["name"]: line["value"] for line in read(MEASURED) if "contract" not in line}
-    return Measured(cpu_seconds=(cpu_s_per_1000 or measured_times()[likeness(contract)]) / 1_000, **values)
+def measured(contract: str, write: str, cpu_s_per_1000: float = 0.0) -> Measured:
+    """The constants for a contract and a way to write. cpu_s_per_1000: in place of the benchmarks', sink included."""
+    values = {line["name"]: line["value"] for line in read(MEASURED) if not {"contract", "write"} & line.keys()}
+    sinks = {line["write"]: line["value"] for line in read(MEASURED) if "write" in line}
+    return Measured(cpu_seconds=(cpu_s_per_1000 or measured_times()[likeness(contract)] + sinks[write]) / 1_000, **values)
 
 
 def quotas(region: str, given: Mapping[str, float], max_workers: int | None, shards: int, where: str) -> dict[str, Quota]:
@@ -99,3 +101,14 @@ def machine(machine_type: str, disk_gb: int, where: str) -> Machine:
                                    f"plan with a standard, highmem or highcpu machine of {', '.join(_MEMORY)}")])
     vcpus, kinds = int(match[3]), ("standard", "highmem", "highcpu")
     return Machine(vcpus, vcpus * _MEMORY[match[1]][kinds.index(match[2])], disk_gb or DISK_GB)
+
+
+def table() -> str:
+    """Every figure and where it is from, as Markdown, for docs/plan.md."""
+    rows = ["| figure | value | kind | from |", "|---|---|---|---|"]
+    for file in (MEASURED, QUOTAS, PRICES):
+        for line, origin in zip(read(file), origins(file)):
+            value = line.get("value", line.get("given", line.get("price")))
+            shown = "?" if value is None else f"${value:.8f}".rstrip("0").rstrip(".") + f" a {line['unit']}" if "price" in line else f"{value:,}"
+            rows.append(f"| {line.get('part', origin.name)} | {shown} | {origin.kind} | {origin.source} |")
+    return "\n".join(rows)

@@ -59,7 +59,7 @@ class Measured:
 class Load:
     """What comes in, and how it is taken. rate: events a second; event_bytes, stored_bytes: of one event and its row;
     dlp: None where the local engine de-identifies; wait: seconds that a batch waits to fill; write: storage_write,
-    exactly_once or insert_all.
+    exactly_once or insert_all; least: workers that are there whatever comes.
     """
 
     rate: float
@@ -68,6 +68,7 @@ class Load:
     dlp: DlpShare | None
     wait: float
     write: str
+    least: int = 1
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ class Cost:
 
 
 def workers(load: Load, measured: Measured, machine: Machine) -> int:
-    """Workers that carry the load with room to catch up; never none."""
-    return max(1, math.ceil(load.rate * measured.cpu_seconds / (machine.vcpus * measured.busy)))
+    """Workers that carry the load with room to catch up."""
+    return max(load.least, math.ceil(load.rate * measured.cpu_seconds / (machine.vcpus * measured.busy)))
 
 
 def shards(load: Load, measured: Measured) -> int:

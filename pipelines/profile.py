@@ -63,6 +63,7 @@ class Profile:
     parameters: Pairs = option((), "Options of the job, by name; lists as lists.", metavar="OPTION: VALUE")
     experiments: Words = option((), "Dataflow experiments and service options beside those that launch gives.", metavar="NAME[=VALUE]")
     transform_names: Pairs = option((), "For an update: transforms that were renamed, old: new; \"\" for what is gone.", metavar="OLD: NEW")
+    rate: int = option(0, "Events a second that the stream must carry: `penstock check` holds the plan for them against the quotas.", metavar="N", minimum=0)
     quotas: Numbers = option((), "Quotas that the project has, by the names that `penstock plan` prints.", metavar="QUOTA: NUMBER")
 
 

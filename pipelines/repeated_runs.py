@@ -1,6 +1,6 @@
 """The stream job on one machine: bounded runs, repeated. Pull what is there, run the graph, commit, acknowledge.
 
-Nothing but the tables is state. A run is one transaction (events, failures, windows, ledger row with run number and
+Nothing but the tables is state. A run is committed whole (events, failures, windows, ledger row with run number and
 watermark), and only then are its messages acknowledged, and only then is it added to what was seen: a kill at any moment
 loses nothing, stores nothing twice, and leaves every window right.
 """
@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import graph
 from pipelines.canary import Trial, fatal
-from pipelines.hand import Hand, Kept, LayDown, NotAgain, ReadHand, Run
+from pipelines.hand import Hand, Kept, LayDown, LookAgain, ReadHand, Run, not_again
 from pipelines.kept_graph import KeptGraph
 from pipelines.options import StreamOptions
 from pipelines.progress import Watch
@@ -66,7 +66,7 @@ class Stream:
             contract=contract, read=ReadHand(hand),
             decode=Decode(contract, keys, front=attributes), deduplicate=Sift(contract, hand.copies, hand.watermark), engine=engine,
             handler=handler, public_pem=keys.public_pem(), run=hand.id,
-            events=tables.write_events(hand.id), failures=tables.write_failures(hand.id), again=NotAgain(hand), notes=Kept(contract),
+            events=tables.write_events(hand.id), failures=tables.write_failures(hand.id), again=LookAgain(hand, "Look", not_again), notes=Kept(contract),
             window=Partials(contract) if contract.windows else None, outcome=LayDown(hand))
         self.graph = KeptGraph(lambda pipeline: graph.build(pipeline, parts), given)
         self.engine = lineage_of(options.engine, engine)

@@ -13,12 +13,12 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import graph
 from pipelines.canary import Trial
-from pipelines.hand import Hand, LayDown, ReadHand
+from pipelines.hand import Hand, LayDown, LookAgain, ReadHand
 from pipelines.kept_graph import KeptGraph
 from pipelines.options import ReplayOptions
 from pipelines.progress import Watch
 from pipelines.replay_choice import left_alone
-from pipelines.replay_rows import Again, Opened, Replay, StoreNamed, block, opened
+from pipelines.replay_rows import Opened, Replay, StoreNamed, again, block, opened
 from pipelines.replay_tables import Pending, Tables
 from pipelines.sinks.bigquery_jobs import Failed as Refused
 from pipelines.sinks.lake_commit import Lost, Unbalanced
@@ -58,7 +58,7 @@ class Job:
         parts = graph.Parts(
             contract=contract, read=ReadHand(hand), decode=Decode(contract, keys, front=attributes),
             deduplicate=Sift(contract, hand.copies, hand.watermark), engine=engine, handler=handler, public_pem=keys.public_pem(), run=hand.id,
-            events=StoreNamed(hand, events), failures=failures, again=Again(hand), outcome=LayDown(hand))
+            events=StoreNamed(hand, events), failures=failures, again=LookAgain(hand, "Count", again), outcome=LayDown(hand))
         self.graph = KeptGraph(lambda pipeline: graph.build(pipeline, parts), given)
 
     def go(self, pending: Pending, unwrap: Unwrap, most_bytes: int) -> int:

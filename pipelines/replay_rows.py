@@ -8,12 +8,9 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal
 
 import apache_beam as beam
 import pyarrow as pa
-from apache_beam.pvalue import TaggedOutput
-from apache_beam.typehints.decorators import no_annotations
 
 from pipelines.hand import Hand, Run
 from pipelines.sinks.bigquery_files import Staged
@@ -25,7 +22,6 @@ from transforms.decode import AHEAD
 from transforms.fates import REFUSED, REPEATED, STORED
 from transforms.formats.block import Block, Message
 from transforms.formats.opened import BODY, CSV, FORM, JSON, OPENED
-from transforms.ledger import Tally
 from transforms.seal import NotOurs, Unwrap, unseal
 
 BYTES, ROWS = 64 << 20, 100_000  # of opened rows in hand at once
@@ -98,12 +94,6 @@ class Replay(Run):
         return [self.ended.get(number, REPEATED) for number in range(len(self.failures))]
 
 
-def _replay(hand: Hand) -> Replay:
-    run = hand.run()
-    assert isinstance(run, Replay)
-    return run
-
-
 class StoreNamed(beam.PTransform):
     """Batches of events to a sink, under their true origins."""
 
@@ -121,26 +111,14 @@ class _NameFn(beam.DoFn):
         self.hand = hand
 
     def process(self, events: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        yield with_column(events, ORIGIN, pa.array([f.origin for f in _replay(self.hand).end(events, STORED)], pa.string()))
+        run = self.hand.run()
+        assert isinstance(run, Replay)
+        yield with_column(events, ORIGIN, pa.array([f.origin for f in run.end(events, STORED)], pa.string()))
 
 
-class Again(beam.PTransform):
-    """REFUSED batches under their true origins, with attempts one higher. Output `tally` is empty: nothing is taken out."""
-
-    def __init__(self, hand: Hand) -> None:
-        super().__init__()
-        self.hand = hand
-
-    @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
-    def expand(self, refused: beam.PCollection[pa.RecordBatch]) -> beam.pvalue.DoOutputsTuple:
-        return refused | "Count" >> beam.ParDo(_AgainFn(self.hand)).with_outputs("tally", main="refused")
-
-
-class _AgainFn(beam.DoFn):
-    def __init__(self, hand: Hand) -> None:
-        self.hand = hand
-
-    def process(self, refused: pa.RecordBatch) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["tally"], Tally]]:
-        before = _replay(self.hand).end(refused, REFUSED)
-        named = with_column(refused, ORIGIN, pa.array([f.origin for f in before], pa.string()))
-        yield with_column(named, "attempt", pa.array([f.attempt + 1 for f in before], pa.int32()))
+def again(run: Run, refused: pa.RecordBatch) -> tuple[pa.RecordBatch, int]:
+    """REFUSED rows under their true origins, with attempts one higher; nothing is taken out."""
+    assert isinstance(run, Replay)
+    before = run.end(refused, REFUSED)
+    named = with_column(refused, ORIGIN, pa.array([f.origin for f in before], pa.string()))
+    return with_column(named, "attempt", pa.array([f.attempt + 1 for f in before], pa.int32())), 0

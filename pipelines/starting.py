@@ -45,7 +45,8 @@ def beam_options(runner: str, arguments: list[str]) -> PipelineOptions:
     found = PipelineOptions([*arguments, "--no_save_main_session"])
     faults = []
     if runner not in ("DirectRunner", "FnApiRunner"):
-        faults.append(Fault("--runner", f"{runner} does not run this job", "leave it out: DirectRunner is FnApiRunner in one process"))
+        remedy = "it runs on one machine" if runner == "DataflowRunner" else "DirectRunner is FnApiRunner in one process"
+        faults.append(Fault("--runner", f"{runner} does not run this job", f"leave it out: {remedy}"))
     given = found.get_all_options()
     if given.get("direct_running_mode") not in (None, "in_memory") or given.get("direct_num_workers", 1) != 1:
         faults.append(Fault("--direct_running_mode", "several worker processes gain nothing here, and FnApiRunner hangs when one dies",

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.io.gcp.pubsub import parse_subscription
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from pipelines import secret_keys
@@ -58,7 +59,12 @@ def unreachable(options: BatchOptions | StreamOptions) -> list[Fault]:
         dataset(options.output)
     except Misconfigured as error:
         faults += error.faults
-    if isinstance(options, BatchOptions):
+    if isinstance(options, StreamOptions):
+        try:
+            parse_subscription(options.subscription)
+        except ValueError:
+            faults.append(Fault("--subscription", "is no name that Dataflow takes", "give projects/PROJECT/subscriptions/NAME, as Pub/Sub shows it"))
+    else:
         if not all(part.strip().startswith(SCHEME) for part in options.input.split(",")):
             faults.append(Fault("--input", "is on one machine, where no worker of Dataflow's finds it", "give gs://BUCKET/GLOB"))
         if not options.staging.startswith(SCHEME):

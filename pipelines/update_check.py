@@ -69,7 +69,7 @@ def todays_graph(options: StreamOptions, contract: Contract) -> Graph:
         faults.stop()
         assert means is not None
         given = PipelineOptions([f"--runner={RUNNER}", f"--project={options.project}", "--region=us-central1", "--temp_location=gs://penstock/temp",
-                                 "--dry_run=true", "--streaming", "--no_save_main_session"])
+                                 "--dry_run=true", "--streaming", "--no_save_main_session", "--experiments=disable_logging_submission_environment"])
         pipeline = beam.Pipeline(options=given)
         graph.build(pipeline, stream_graph.parts(options, contract, means, dataset(options.output), ReadSubscription(options.subscription)))
         pipeline.run()

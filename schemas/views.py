@@ -29,16 +29,17 @@ class _Dialect(NamedTuple):
 _DUCKDB = _Dialect('"', "CAST(epoch(CURRENT_TIMESTAMP) - epoch({0}) AS BIGINT)")
 _BIGQUERY = _Dialect("`", "TIMESTAMP_DIFF(CURRENT_TIMESTAMP(), {0}, SECOND)")
 
-# What was replayed is counted where it ended: among events, or in `failures` again under the run that tried.
+# What was replayed is counted where it ended: among events, or in `failures` again under the run that tried. A row that was read and refused
+# twice (by a replay of what a later run had replaced) is one: it has one origin.
 # A run that replaces days takes the place of what earlier runs refused there; `failures` itself only grows. Rows without a day
 # (they could not be read that far) give way to a run that replaced the very same days.
 _REFUSED_RATES = """
 WITH tried AS (
   SELECT DISTINCT run, stage, reason, origin, attempt FROM {replays}),
 refusals AS (
-  SELECT f.run, f.d, f.stage, f.reason, COUNT(*) AS n FROM {failures} AS f
+  SELECT f.run, f.d, f.stage, f.reason, f.origin FROM {failures} AS f
   LEFT JOIN tried ON tried.run = f.run AND tried.stage = f.stage AND tried.reason = f.reason AND tried.origin = f.origin AND tried.attempt = f.attempt
-  WHERE tried.run IS NULL GROUP BY f.run, f.d, f.stage, f.reason),
+  WHERE tried.run IS NULL),
 own AS (
   SELECT run, MAX(ended) AS ended, MAX(partitions) AS partitions FROM {runs} WHERE balanced GROUP BY run),
 named AS (
@@ -48,7 +49,7 @@ replaced AS (
 repeated AS (
   SELECT partitions, MAX(ended) AS ended FROM own WHERE partitions <> '[]' GROUP BY partitions),
 standing AS (
-  SELECT refusals.d, refusals.stage, refusals.reason, refusals.n FROM refusals
+  SELECT refusals.d, refusals.stage, refusals.reason, refusals.origin FROM refusals
   LEFT JOIN own ON own.run = refusals.run
   LEFT JOIN replaced ON replaced.day_text = CAST(refusals.d AS STRING)
   LEFT JOIN repeated ON repeated.partitions = own.partitions
@@ -57,7 +58,7 @@ standing AS (
 counted AS (
   SELECT d, 'stored' AS fate, '' AS stage, '' AS reason, COUNT(*) AS n FROM {events} GROUP BY d
   UNION ALL
-  SELECT d, CASE WHEN stage = 'window' THEN 'late' ELSE 'refused' END, stage, reason, SUM(n) FROM standing GROUP BY d, stage, reason),
+  SELECT d, CASE WHEN stage = 'window' THEN 'late' ELSE 'refused' END, stage, reason, COUNT(DISTINCT origin) FROM standing GROUP BY d, stage, reason),
 shares AS (
   SELECT d, fate, stage, reason, n, SUM(CASE WHEN fate = 'late' THEN 0 ELSE n END) OVER (PARTITION BY d) AS seen FROM counted)
 SELECT d, fate, stage, reason, CAST(n AS BIGINT) AS n, CAST(seen AS BIGINT) AS seen, n / NULLIF(seen, 0) AS rate FROM shares WHERE fate <> 'stored'"""
@@ -74,11 +75,12 @@ SELECT days.d, days.stored, medians.median_before, COALESCE(medians.days_before,
   days.stored / medians.median_before - 1 AS drift
 FROM days LEFT JOIN medians ON medians.d = days.d"""
 
+# A row of a stream on BigQuery may be there twice: an append whose answer was lost is sent again.
 _UNBALANCED_RUNS = """
 WITH books AS (
   SELECT run, MIN(job) AS job, MIN(contract) AS contract, SUM(read) AS came, SUM(stored) AS kept, SUM(repeated) AS again, SUM(refused) AS turned_away,
     MIN(started) AS began, MAX(ended) AS finished, COUNT(*) AS parts, MIN(CASE WHEN balanced THEN 1 ELSE 0 END) AS each_balanced
-  FROM {runs} GROUP BY run)
+  FROM (SELECT DISTINCT run, job, contract, read, stored, repeated, refused, started, ended, balanced FROM {runs}) AS told GROUP BY run)
 SELECT run, job, contract, CAST(came AS BIGINT) AS read, CAST(kept AS BIGINT) AS stored, CAST(again AS BIGINT) AS repeated,
   CAST(turned_away AS BIGINT) AS refused, CAST(came - kept - again - turned_away AS BIGINT) AS missing, began AS started, finished AS ended
 FROM books WHERE came <> kept + again + turned_away OR (parts = 1 AND each_balanced = 0)"""

@@ -9,6 +9,7 @@ import json
 import re
 import threading
 import time
+from collections.abc import Callable
 from datetime import date, datetime, timezone
 from typing import Any
 
@@ -39,11 +40,13 @@ class Store:
         self.datasets: dict[str, dict[str, Any]] = {}
         self.tables: dict[tuple[str, str], dict[str, Any]] = {}
         self.inserted: set[tuple[str, str, str]] = set()
+        self.rejects: Callable[[tuple[str, str], dict[str, Any]], bool] | None = None  # rows that a table refuses besides, for tests
         self.db = duckdb.connect()
         self.db.execute("SET TimeZone = 'UTC'")
         self.db.execute("CREATE MACRO farm_fingerprint(x) AS (hash(x)::HUGEINT - 9223372036854775808)::BIGINT")
         self.db.execute("CREATE MACRO to_json_string(x) AS to_json(x)::VARCHAR")
         self.db.execute("CREATE MACRO countif(x) AS count(*) FILTER (WHERE x)")
+        self.db.execute("CREATE MACRO unix_micros(x) AS epoch_us(x)")
 
     def dataset(self, name: str) -> dict[str, Any]:
         if name not in self.datasets:
@@ -156,6 +159,8 @@ class Store:
         for index, entry in enumerate(request.get("rows", [])):
             try:
                 row = typed(entry["json"], fields, bool(request.get("ignoreUnknownValues")))
+                if self.rejects and self.rejects((dataset, name), row):
+                    raise Refused(400, "invalid", "told to reject")
             except Refused as error:
                 errors.append({"index": index, "errors": [{"reason": error.reason, "location": "", "message": error.message}]})
                 continue

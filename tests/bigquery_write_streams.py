@@ -49,13 +49,21 @@ class Stream:
 
 
 class Streams:
-    """All streams of a store. clock: seconds since the epoch; rejects: rows (as dicts) that a table refuses besides, for tests."""
+    """All streams of a store. clock: seconds since the epoch."""
 
     def __init__(self, store: Store, clock: Callable[[], float] = time.time) -> None:
         self.store, self.clock, self.known = store, clock, dict[str, Stream]()
-        self.rejects: Callable[[tuple[str, str], dict[str, Any]], bool] | None = None
         self.names_rows = True
         """False: a row that is refused is not named, and the whole request is an INVALID_ARGUMENT."""
+
+    @property
+    def rejects(self) -> Callable[[tuple[str, str], dict[str, Any]], bool] | None:
+        """The store's own: rows that a table refuses besides."""
+        return self.store.rejects
+
+    @rejects.setter
+    def rejects(self, rejects: Callable[[tuple[str, str], dict[str, Any]], bool] | None) -> None:
+        self.store.rejects = rejects
 
     def create(self, parent: str, kind: Any) -> Stream:
         if kind not in (Kind.PENDING, Kind.COMMITTED):
@@ -161,8 +169,8 @@ class Streams:
             if f["type"] in ("TIMESTAMP", "DATE"):
                 numbers, (first, last) = (column.cast(pa.int64()), (_FIRST, _LAST)) if f["type"] == "TIMESTAMP" else (column.cast(pa.int32()), _DAYS)
                 wrong |= _at(pc.or_(pc.less(numbers, first), pc.greater(numbers, last)), f"Field {f['name']}: value out of range")
-        if self.rejects:
-            wrong |= {n: "told to reject" for n, row in enumerate(found.to_pylist()) if self.rejects(stream.table, row)}
+        if self.store.rejects:
+            wrong |= {n: "told to reject" for n, row in enumerate(found.to_pylist()) if self.store.rejects(stream.table, row)}
         if wrong and not self.names_rows:
             raise Refused(Code.INVALID_ARGUMENT, Word.STORAGE_ERROR_CODE_UNSPECIFIED, "Errors found while processing rows")
         if wrong:

@@ -105,6 +105,8 @@ class _Handler(BaseHTTPRequestHandler):
             job = json.loads(body)
             self.service.submitted.append(job)
             return self.service.jobs[self.service.start(job["name"], "PENDING", job.get("type") == "JOB_TYPE_STREAMING")]
+        if (found := re.fullmatch(f"{_P}/jobs/[^/:]+/messages", path)) and self.command == "GET":
+            return {"jobMessages": []}
         if found := re.fullmatch(f"{_P}/jobs/(?P<job>[^/:]+)", path):
             job = self.service.jobs.get(found["job"])
             if job is None:

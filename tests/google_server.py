@@ -17,13 +17,15 @@ from schemas.contract import Contract
 
 class World:
     """What there is. withheld: {part of a path: permissions that are not granted there}; places: of buckets and datasets, by name; status: {part of a
-    path: HTTP status that is answered}; objects: by "bucket/name"; blobs: of the registry, by digest; asked: "METHOD path" of each request.
+    path: HTTP status that is answered}; private_access: of the subnetwork; users: of the job's key; objects: by "bucket/name"; blobs: of the registry, by digest; asked: "METHOD path" of each request.
     """
 
     def __init__(self, contract: Contract, place: str = "europe-west4") -> None:
         self.place, self.places, self.withheld, self.status = place, dict[str, str](), dict[str, set[str]](), dict[str, int]()
         self.tables = {name: {**table, "schema": {"fields": [{k: v for k, v in f.items() if k != "policyTags"} for f in table["schema"]["fields"]]}}
                        for name, table in bigquery.tables(contract).items()}
+        self.private_access = True
+        self.users = [f"serviceAccount:service-77@{name}.iam.gserviceaccount.com" for name in ("dataflow-service-producer-prod", "compute-system")]
         self.objects: dict[str, bytes] = {}
         self.blobs: dict[str, bytes] = {}
         self.asked: list[str] = []
@@ -49,6 +51,12 @@ class World:
             wanted = query.get("permissions") or json.loads(body)["permissions"]
             withheld = {p for part, names in self.withheld.items() if part in path for p in names}
             return 200, json.dumps({"permissions": [p for p in wanted if p not in withheld]}).encode()
+        if path.endswith(":getIamPolicy"):
+            return 200, json.dumps({"bindings": [{"role": "roles/cloudkms.cryptoKeyEncrypterDecrypter", "members": self.users}]}).encode()
+        if re.fullmatch(r"/v3/projects/[^/:]+", path):
+            return 200, b'{"name": "projects/77"}'
+        if re.fullmatch(r"/compute/v1/projects/[^/]+/regions/[^/]+/subnetworks/[^/]+", path):
+            return 200, json.dumps({"privateIpGoogleAccess": self.private_access}).encode()
         if match := re.fullmatch(r"/(?:download/)?storage/v1/b/([^/]+)/o/(.+)", path):
             found = self.objects.get(f"{match[1]}/{unquote(match[2])}")
             return (404, b"{}") if found is None else (200, found)

@@ -15,15 +15,15 @@ class Box:
     def __init__(self, name: str, shared: Path):
         self.name, self.shared = name, shared
 
-    def command(self, *words: str, user: int = USER, network: bool = False) -> list[str]:
-        """The command line that runs words inside; without a network not even loopback is up."""
+    def command(self, *words: str, user: int = USER, network: bool = False, environment: dict[str, str] | None = None) -> list[str]:
+        """The command line that runs words inside; without a network not even loopback is up. environment: beside the image's."""
         cut = [] if network else ["unshare", "--net", "--"]
-        return [*cut, "buildah", "run", "--isolation", "chroot", "--user", str(user), "--env", "HOME=/home/penstock", "--volume", f"{self.shared}:{self.shared}",
-                self.name, "--", *words]
+        given = [word for name, value in {"HOME": "/home/penstock", **(environment or {})}.items() for word in ("--env", f"{name}={value}")]
+        return [*cut, "buildah", "run", "--isolation", "chroot", "--user", str(user), *given, "--volume", f"{self.shared}:{self.shared}", self.name, "--", *words]
 
-    def run(self, *words: str, user: int = USER, network: bool = False) -> str:
+    def run(self, *words: str, user: int = USER, network: bool = False, environment: dict[str, str] | None = None) -> str:
         """What words print. Raises CalledProcessError."""
-        return subprocess.run(self.command(*words, user=user, network=network), check=True, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL).stdout
+        return subprocess.run(self.command(*words, user=user, network=network, environment=environment), check=True, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL).stdout
 
     def size(self) -> int:
         """Bytes of its files, unpacked."""

@@ -1,7 +1,8 @@
 """Builds the image on stand-ins of its bases and uses it as Dataflow would: make image-test.
 
     1 build, by templates/image.sh         2 what it is: labels, environment, bill of materials
-    3 launch from inside, no network       4 the worker of a real pipeline, whose runner stands outside
+    3 launch from inside, without a network, and onto Dataflow as far as the job file
+    4 the worker of a real pipeline, whose runner stands outside
 """
 
 import json
@@ -14,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import image_bases, image_box, image_worker
+from tests import image_bases, image_box, image_dataflow, image_worker, launcher
 
 ROOT = Path(__file__).parent.parent
 ROWS, BOOKS = 5000, ("read", "stored", "repeated", "refused")
@@ -45,6 +46,7 @@ def main() -> int:
             print(f"size: {box.size() / 1e6:,.0f} MB unpacked")
             inside(box)
             told("launch from inside, without a network", lambda: launch(box))
+            told("launch onto Dataflow from inside, to the job file", lambda: dataflow(box))
             told("worker of a pipeline whose runner stands outside", lambda: worker(box))
     return 0
 
@@ -58,11 +60,11 @@ def told(what, do):
 
 def build(version: str) -> str:
     """Builds the image of the batch job; its name."""
-    beam, launcher = image_bases.make(ROOT / "build/image/bases", version)
+    beam, launching = image_bases.make(ROOT / "build/image/bases", version)
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as conf:
         conf.write("[global]\n" + "".join(f"{k[4:].lower().replace('_', '-')} = {v}\n" for k, v in os.environ.items() if k in ("PIP_CERT", "PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT")))
         conf.flush()
-        subprocess.run([ROOT / "templates/image.sh", f"--build-arg=BEAM_IMAGE={beam}", f"--build-arg=LAUNCHER_IMAGE={launcher}"], check=True,
+        subprocess.run([ROOT / "templates/image.sh", f"--build-arg=BEAM_IMAGE={beam}", f"--build-arg=LAUNCHER_IMAGE={launching}"], check=True,
                        env=os.environ | {"ENGINE": "buildah", "JOB": "batch", "IMAGE": "penstock-test", "PIP_CONF": conf.name}, stdout=subprocess.DEVNULL)
     return next(name for name in subprocess.run(["buildah", "images", "--format", "{{.Name}}:{{.Tag}}"], check=True, stdout=subprocess.PIPE, text=True).stdout.split()
                 if "penstock-test:" in name and name.endswith("-batch"))
@@ -105,6 +107,17 @@ def launch(box: image_box.Box) -> None:
     shutil.copytree(events, box.shared / "events")
     print("  " + " ".join(f"{name}={row[name]:,}" for name in BOOKS))
     (box.shared / "launched/row.json").write_text(json.dumps(row))
+
+
+def dataflow(box: image_box.Box) -> None:
+    """The job file names the image for the workers, and nothing was staged that a worker would have to install."""
+    keys = box.shared / "launched/keys"
+    job, staged = image_dataflow.job_file(box, keys, box.shared / "events")
+    (pool,) = job["environment"]["workerPools"]
+    assert pool["workerHarnessContainerImage"] == launcher.IMAGE and pool["ipConfiguration"] == "WORKER_IP_PRIVATE", pool
+    installed = [name for name in staged if re.search(r"\.(whl|tar\.gz|zip)$|requirements\.txt$|extra_packages|workflow", name)]
+    assert staged and not installed, installed
+    print("  staged: " + ", ".join(sorted({Path(name).name for name in staged})))
 
 
 def worker(box: image_box.Box) -> None:

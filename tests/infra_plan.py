@@ -85,7 +85,7 @@ def whole(planned: list[dict[str, Any]]) -> None:
     readers = of(planned, "google_bigquery_dataset_iam_member")["readers[group:analysts@example.com]"]
     shown = readers["condition"][0]["expression"]
     assert 'resource.name == "projects/my-project/datasets/penstock/tables/events"' in shown and "failures" not in shown
-    assert set(of(planned, "google_project_iam_member")) >= {"process[scheduler roles/workflows.invoker]", "process[launcher roles/dataflow.developer]", "runs_on_dataflow[worker]"}
+    assert set(of(planned, "google_project_iam_member")) >= {"process[scheduler roles/workflows.invoker]", "process[launcher roles/dataflow.developer]", "worker"}
     assert [name for name in of(planned, "google_project_iam_member") if "[scheduler " in name] == ["process[scheduler roles/workflows.invoker]"]
     assert [name for name in of(planned, "google_storage_bucket_iam_member") if " raw " in name] == ["process[worker raw roles/storage.legacyBucketReader]",
                                                                                                     "process[worker raw roles/storage.objectViewer]"]

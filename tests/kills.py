@@ -272,7 +272,7 @@ def main() -> int:
     parser.add_argument("--form", default="as it is", help=f"one of {', '.join(FORMS)}")
     parser.add_argument("--suspects", action="store_true", help="try messages with which lives died apart, as the job does; slower")
     parser.add_argument("--emulator", default="", help="HOST:PORT of Google's emulator, in place of a broker of ours; its shortest deadline is 10 s")
-    parser.add_argument("--bigquery", action="store_true", help="into a BigQuery of this machine, whose calls fail now and then; with --contract")
+    parser.add_argument("--bigquery", action="store_true", help="into a BigQuery of this machine, whose calls fail now and then")
     given = parser.parse_args()
     more = {"bigquery": given.bigquery, "form": given.form, "emulator": given.emulator, "deadline": 10 if given.emulator else 2, "suspects": given.suspects}
     reports = driven([Drive(given.contract, given.kills, given.seed, **more)] if given.contract else drives(given.kills, given.seed, **more))

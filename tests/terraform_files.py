@@ -144,3 +144,21 @@ def _references(blocks: list[Block], schema: Body) -> Iterator[str]:
                     yield f"{block}: {kind}.{name} is many"
             yield from (f"{block}: var.{name} is not declared" for name in re.findall(r"\bvar\.(\w+)", text) if name not in variables)
             yield from (f"{block}: local.{name} is not declared" for name in re.findall(r"\blocal\.(\w+)", text) if name not in local)
+
+
+def waits_for(blocks: list[Block], name: str) -> set[str]:
+    """The resources and data sources that are made or read after one, by what they refer to, through locals too."""
+    told = locals_of(blocks)
+
+    def named(value: Any, seen: frozenset[str]) -> set[str]:
+        text = " ".join(text for text in strings(value) if "${" in text)
+        found = {f"{kind}.{inner}" for kind, inner, _ in _REFERENCE.findall(text)}
+        for local in set(re.findall(r"\blocal\.(\w+)", text)) - seen:
+            found |= named(told.get(local), seen | {local})
+        return found
+
+    after = {str(block): named(block.body, frozenset()) for block in blocks if block.kind in ("resource", "data")}
+    found = {name}
+    while more := {block for block, needs in after.items() if needs & found and block not in found}:
+        found |= more
+    return found - {name}

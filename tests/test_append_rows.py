@@ -1,6 +1,7 @@
 """The sink of a stream by the Storage Write API: exact books whatever goes wrong, in a pipeline of its own and in the whole streaming graph."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, timezone
@@ -19,6 +20,7 @@ from pipelines.sinks.loaded import Insist
 from schemas.arrow import arrow_schema
 from schemas.contract import load
 from schemas.tables import RUNS, Column
+from schemas.views import duckdb
 from tests.bigquery_server import BigQuery
 from tests.bigquery_write_server import BigQueryWrite, Fault
 from tests.test_stream_graph import messages_of, parts_of, run, sample
@@ -76,7 +78,7 @@ TWICE = {"the answer is lost": [Fault("append", "lost")], "a time-out after it w
 @pytest.mark.parametrize("name", FAULTS)
 def test_books_and_tables_agree_whatever_goes_wrong(name, write) -> None:
     write.faults = [Fault(**vars(f)) for f in FAULTS[name]]
-    write.streams.rejects = lambda table, row: row["n"] in (3, 17)
+    write.store.rejects = lambda table, row: row["n"] in (3, 17)
     found, books, refused = stored(write, [batch(*range(10)), batch(), batch(*range(10, 20))])
     assert found == [n for n in range(20) if n not in (3, 17)] and books == 18
     assert [(r["stage"], r["reason"], r["origin"], r["d"]) for r in refused] == [("load", "rejected_by_sink", f"m{n}", date(2026, 3, 4)) for n in (3, 17)]
@@ -124,7 +126,7 @@ def test_what_has_no_other_place_fails_loudly() -> None:
 
 def test_a_ledger_row_that_its_table_rejects_fails_loudly(write) -> None:
     write.store.make_table("tables", "runs", wanted_tables(load("telemetry"), "")["runs"])
-    write.streams.rejects = lambda table, row: table[1] == "runs" and row["read"] == 3
+    write.store.rejects = lambda table, row: table[1] == "runs" and row["read"] == 3
     insert = AppendRows("projects/test-project/datasets/tables/tables/runs", RUNS, "", write.host, QUICK)
     for rows in (2, 3):
         try:
@@ -146,8 +148,8 @@ def tables(write: BigQueryWrite, contract: str) -> None:
 
 
 def books(write: BigQueryWrite) -> Counter:
-    """The sum of the ledger's minutes."""
-    rows = write.ask("SELECT * FROM tables.runs")
+    """The sum of the ledger's minutes, each row of which counts once."""
+    rows = write.ask("SELECT DISTINCT * FROM tables.runs")
     return Counter({fate: sum(r[fate] for r in rows) for fate in (READ, STORED, REPEATED, REFUSED, LATE)})
 
 
@@ -166,7 +168,7 @@ def test_the_streaming_graph_keeps_its_books_in_bigquery(write, ring, tmp_path) 
             return True
         return table[1] == "events" and row[held.id] in unwelcome
 
-    write.streams.rejects = rejects
+    write.store.rejects = rejects
     write.faults = [Fault("append .*events", "RESOURCE_EXHAUSTED", 2, after=1, inline=True), Fault("append .*failures", "cut"), Fault("append", "drain", 1, after=6)]
     run(parts_of("telemetry", [*messages[:12], again, broken, *messages[13:]], ring, bigquery_storage_endpoint=write.host))
     events = write.ask(f"SELECT {held.id} AS id, COUNT(*) AS n, COUNT(DISTINCT run) AS runs FROM tables.events GROUP BY ALL")
@@ -178,9 +180,24 @@ def test_the_streaming_graph_keeps_its_books_in_bigquery(write, ring, tmp_path) 
     assert write.ask("SELECT COUNT(*) AS n FROM tables.windows")[0]["n"] >= 1 and seen
 
 
+def test_answers_that_are_lost_leave_the_views_and_the_books_exact(write, ring, tmp_path) -> None:
+    tables(write, "telemetry")
+    lines, held = sample(tmp_path, "telemetry", 8), load("telemetry")
+    messages = messages_of(lines, held.time)
+    write.faults = [Fault("append .*events", "lost", 3, after=1), Fault("append .*runs", "lost", 3)]
+    run(parts_of("telemetry", [*messages[:5], messages[1]._replace(id="again"), *messages[5:], messages[2]._replace(id="late and again")], ring,
+                 bigquery_storage_endpoint=write.host))
+    assert not any(f.times for f in write.faults)
+    assert write.ask("SELECT COUNT(*) AS n FROM tables.events")[0]["n"] > 8 and write.ask("SELECT COUNT(*) - COUNT(DISTINCT started) AS n FROM tables.runs")[0]["n"] > 0
+    views = {name: write.ask(re.sub(r"\b(FROM|JOIN) (events|failures|runs)\b", r"\1 tables.\2", view.sql)) for name, view in duckdb(held).items()
+             if name in ("events_once", "unbalanced_runs")}
+    assert sorted(r[held.id] for r in views["events_once"]) == sorted(orjson.loads(line)[held.id] for line in lines)
+    assert views["unbalanced_runs"] == [] and books(write) == Counter(read=10, stored=8, repeated=2)
+
+
 def test_a_failure_that_its_table_rejects_fails_the_stream(write, ring, tmp_path) -> None:
     tables(write, "telemetry")
     messages = messages_of(sample(tmp_path, "telemetry", 5), load("telemetry").time)
-    write.streams.rejects = lambda table, row: table[1] == "failures"
+    write.store.rejects = lambda table, row: table[1] == "failures"
     with pytest.raises(Exception, match="the table failures rejects 1 rows"):
         run(parts_of("telemetry", [*messages, messages[4]._replace(id="broken", data=b"{")], ring, bigquery_storage_endpoint=write.host))

@@ -2,21 +2,24 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import NamedTuple
 
 import apache_beam as beam
 import pytest
+from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
 
 from pipelines import batch_graph, graph
 from pipelines.__main__ import main
-from pipelines.flags import parse
+from pipelines.flags import parse, written
 from pipelines.keyfolder import open_keys
 from pipelines.options import BatchOptions
 from pipelines.secret_keys import payload
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery_replace import Target
 from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
 from pipelines.sources.listing import listed
 from pipelines.starting import Faults, means_of
@@ -49,8 +52,10 @@ class Ground(NamedTuple):
         return self.bigquery.ask(sql)
 
 
-@pytest.fixture
-def ground(tmp_path, census, key_folder) -> Iterator[Ground]:
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory, census, key_folder) -> Iterator[Ground]:
+    """With a run in its tables, named dataflow."""
+    tmp_path = tmp_path_factory.mktemp("ground")
     secrets = Service(payload(key_folder))
     server, address = serve(secrets)
     with Storage(tmp_path / "gcs", "raw", "load") as storage, BigQuery("project", gcs=str(tmp_path / "gcs")) as bigquery:
@@ -64,13 +69,14 @@ def ground(tmp_path, census, key_folder) -> Iterator[Ground]:
         options, _ = parse(BatchOptions, ["--contract=census", "--input=gs://raw/day/*", "--output=bq://project.ds", "--staging=gs://load/here",
                                           f"--partition={DAYS[0]},{DAYS[1]}", f"--keys={VERSION}", f"--secrets_endpoint={address}",
                                           f"--bigquery_endpoint={bigquery.url}", f"--storage_endpoint={storage.url}"])
-        yield Ground(storage, bigquery, options)
+        ground = Ground(storage, bigquery, options)
+        ground.run("dataflow")
+        yield ground
     server.stop(0)
 
 
 def test_the_graph_stores_what_batch_stores(ground, tmp_path, key_folder, capsys) -> None:
     """The same rows, fates and reasons as the job on one machine, with the same keys out of a folder; nothing staged is left, no day is held."""
-    ground.run("dataflow")
     told = ground.ask("select * from ds.runs where run = 'dataflow'")[0]
     rows = sorted(map(str, ground.ask("select * from ds.events")))
     failed = ground.ask("select stage, reason, field, d, count(*) as n from ds.failures where run = 'dataflow' group by all order by all")
@@ -90,15 +96,54 @@ def test_the_graph_stores_what_batch_stores(ground, tmp_path, key_folder, capsys
 
 
 def test_a_job_that_is_tried_again_under_its_run_id_adds_nothing(ground) -> None:
-    ground.run("again")
-    before = ground.ask("select count(*) as n, sum(id_hash % 1000) as s from ds.events"), ground.ask("select count(*) as n from ds.failures")
-    ground.run("again")
-    assert (ground.ask("select count(*) as n, sum(id_hash % 1000) as s from ds.events"), ground.ask("select count(*) as n from ds.failures")) == before
-    assert len(ground.ask("select * from ds.runs")) == 1 and ground.storage.names("load") == []
+    def tables() -> list[list[dict]]:
+        return [ground.ask(f"select {what}") for what in ("count(*) as n, sum(id_hash % 1000) as s from ds.events", "count(*) as n from ds.failures", "* from ds.runs")]
+
+    before = tables()
+    ground.run("dataflow")
+    assert tables() == before and ground.storage.names("load") == []
+
+
+def test_the_graph_dry_runs(ground, capsys) -> None:
+    """Everything is looked at that a launch needs, and nothing is done."""
+    arguments = ["batch", *written(ground.options), "--runner=DataflowRunner", "--project=project", "--region=europe-west4", "--temp_location=gs://load/temp"]
+    before = ground.ask("select count(*) as n from ds.runs")
+    assert main([*arguments, "--dry_run=true"]) == 0
+    assert "the graph of census 1.0 was built and dry-run for Dataflow" in capsys.readouterr().out
+    assert ground.ask("select count(*) as n from ds.runs") == before and ground.storage.names("load") == []
+    (missing,) = [a for a in arguments if a.startswith("--input=")]
+    assert main([*(a if a != missing else "--input=gs://raw/none/*" for a in arguments), "--dry_run=true"]) == 2
+    assert "gs://raw/none/*" in capsys.readouterr().err
+
+
+class Job:
+    """What Beam answers of a submitted job that has ended."""
+
+    def __init__(self, state: str) -> None:
+        self.state = state
+
+    def job_id(self) -> str:
+        return "2026-03-04_1"
+
+    def wait_until_finish(self) -> str:
+        if self.state == "FAILED":
+            raise DataflowRuntimeException("Dataflow pipeline failed. Error: 078-05-1120", self)
+        return self.state
+
+
+def test_the_books_of_a_submitted_job_are_told(ground, capsys) -> None:
+    options = replace(ground.options, json=True)
+    target = Target.of(options.output, load("census"), options.partition, options.bigquery_endpoint, options.staging, options.storage_endpoint, QUICK)
+    assert batch_graph.ended(Job("DONE"), target, "dataflow", options) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == "dataflow"
+    for state, run, expected in (("FAILED", "dataflow", "ended as FAILED"), ("CANCELLED", "dataflow", "ended as CANCELLED"), ("DONE", "nowhere", "not in the ledger")):
+        assert batch_graph.ended(Job(state), target, run, options) == 1
+        told = capsys.readouterr()
+        assert expected in told.err and "078-05-1120" not in told.err + told.out
 
 
 def test_a_job_whose_load_fails_fails_and_is_not_in_the_books(ground) -> None:
     ground.bigquery.faults.append(Fault("load ds.events", "fails", "invalid", times=20))
     with pytest.raises(Exception, match="refused to load ds.events"):
         ground.run("refused")
-    assert ground.ask("select count(*) as n from ds.runs")[0]["n"] == 0
+    assert ground.ask("select count(*) as n from ds.runs where run = 'refused'")[0]["n"] == 0

@@ -12,11 +12,12 @@ from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_commit import Request, commit
 from pipelines.sinks.bigquery_jobs import Failed, Place
-from pipelines.sinks.bigquery_lease import PREFIX, SPAN, Lease
+from pipelines.sinks.bigquery_lease import PREFIX, SPAN, Lease, held
 from schemas.errors import Misconfigured
 from tests.bigquery_emulator import MISSING, emulator
 from tests.bigquery_server import BigQuery, Fault
 from tests.lakes import DAY, NEXT
+from tests.runs import run
 
 HERE = Dataset("project", "ds")
 QUICK = Patience(seconds=0.5, first=0.02, answer=5.0, job=5.0)
@@ -216,6 +217,21 @@ def test_batch_refuses_a_day_that_another_run_writes(service, census, key_folder
     assert main([*given, "--partition=2026-03-04", "--run=nightly"]) == 0, "a retry takes over"
     assert runs(service) == {f"{PREFIX}20260305": "nightly"}, "what it took over is let go at its end"
     assert [r["run"] for r in service.ask("select run from ds.runs where partitions like '%04%'")] == ["nightly"]
+
+
+def test_a_backfill_refuses_a_day_that_another_run_writes(service, key_folder, tmp_path) -> None:
+    endpoint = f"--bigquery_endpoint={service.url}"
+    assert main(["tables", "--contract=census", "--output=bq://project.ds", endpoint, "--apply"]) == 0
+    given = ["backfill", "--contract=census", "--input=none/{partition}/*.ndjson", "--output=bq://project.ds", f"--keys={key_folder}", endpoint,
+             "--from=2026-03-04", "--to=2026-03-06", "--empty=skip"]
+    lease(service, "nightly", NEXT).take()
+    seen = run(tmp_path, *given)
+    assert seen.code == 2 and "day 2026-03-05: is being written by run nightly" in seen.text() and seen.text().count("\n") == 2
+    service.store.delete_table("ds", f"{PREFIX}20260305")
+    assert held(Place(connect("project", service.url), "EU", QUICK), HERE, [DAY, NEXT]) == {}
+    assert run(tmp_path, *given).code == 0
+    other = run(tmp_path, *(a.replace("project.ds", "project.none") for a in given))
+    assert other.code == 2 and "BigQuery does not show who writes the tables: notFound" in other.text()
 
 
 def test_a_run_whose_day_was_taken_meanwhile_loads_nothing(service, census, key_folder, capsys) -> None:

@@ -1,5 +1,6 @@
 """Appends by the Storage Write API under faults: exact rows each time, and what the default stream alone may store twice."""
 
+import socket
 import threading
 from collections.abc import Iterator
 from datetime import date
@@ -7,8 +8,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from google.cloud.bigquery_storage_v1 import types
 
-from pipelines.sinks.bigquery_append import MOST_BYTES
+from pipelines.sinks.bigquery_append import MOST_BYTES, Appends
 from pipelines.sinks.bigquery_client import Patience
 from pipelines.sinks.bigquery_jobs import Failed
 from pipelines.sinks.bigquery_write import Pending, Rows, RowsRejected, commit, connect
@@ -88,7 +90,7 @@ def test_where_an_answer_is_lost_the_default_stream_stores_those_rows_twice(name
 @pytest.mark.parametrize("named", [True, False], ids=["named by the service", "not named"])
 @pytest.mark.parametrize("wrong", [[3], [0, 7], [1, 2, 3], [0, 1, 2, 3, 4, 5, 6]])
 def test_a_rejected_row_takes_no_other_with_it(wrong, named, world) -> None:
-    world.write.streams.rejects, world.write.streams.names_rows = lambda table, row: row["id"] in wrong, named
+    world.service.store.rejects, world.write.streams.names_rows = lambda table, row: row["id"] in wrong, named
     assert world.rows().append(batch(*range(8))) == wrong
     assert world.ids() == [n for n in range(8) if n not in wrong]
     pending = Pending(world.client, TABLE, SCHEMA, QUICK)
@@ -99,7 +101,7 @@ def test_a_rejected_row_takes_no_other_with_it(wrong, named, world) -> None:
 
 
 def test_faults_and_rejected_rows_at_once(world) -> None:
-    world.write.streams.rejects = lambda table, row: row["id"] % 5 == 0
+    world.service.store.rejects = lambda table, row: row["id"] % 5 == 0
     world.write.faults = [Fault("append", "UNAVAILABLE", 1, after=2), Fault("append", "INTERNAL", 1, after=3, inline=True)]
     stream = world.rows()
     assert [stream.append(batch(*range(10 * n, 10 * n + 10))) for n in range(5)] == [[0, 5]] * 5
@@ -183,7 +185,7 @@ def test_a_commit_is_done_once_whatever_becomes_of_its_answer(kind, world) -> No
 def test_many_threads_share_a_stream(world) -> None:
     stream, told = world.rows(), []
     world.write.faults = [Fault("append", "cut", 3, after=10)]
-    world.write.streams.rejects = lambda table, row: row["id"] % 100 == 7
+    world.service.store.rejects = lambda table, row: row["id"] % 100 == 7
     threads = [threading.Thread(target=lambda n=n: told.append([stream.append(batch(*range(100 * n + i, 100 * n + i + 10))) for i in range(0, 100, 10)]))
                for n in range(8)]
     for thread in threads:
@@ -193,6 +195,93 @@ def test_many_threads_share_a_stream(world) -> None:
     assert told == [[[7], *[[]] * 9]] * 8
     assert world.ids() == [n for n in range(800) if n % 100 != 7]
     assert sum(call.startswith("append") for call in world.write.calls) < 8 * 11 + 60
+
+
+class Held:
+    """A client whose call answers one request each time that it is let go."""
+
+    def __init__(self) -> None:
+        self.transport, self.let_go, self.cancel = self, threading.Semaphore(0), lambda: None
+
+    def append_rows(self, requests: Iterator[Any], metadata: Any) -> "Held":
+        self.requests = requests
+        return self
+
+    def __iter__(self) -> Iterator[types.AppendRowsResponse]:
+        for _ in self.requests:
+            self.let_go.acquire()
+            yield types.AppendRowsResponse(append_result=types.AppendRowsResponse.AppendResult())
+
+
+def test_so_many_bytes_are_under_way_and_no_more() -> None:
+    client, one = Held(), batch(1, size=1_000_000)
+    stream = Appends(client, "s", SCHEMA, 30.0, in_flight=2_500_000)
+    sent = [stream.send(one), stream.send(one)]
+    third = threading.Thread(target=lambda: sent.append(stream.send(one)))
+    third.start()
+    third.join(0.1)
+    assert third.is_alive(), "there is no room for the third"
+    client.let_go.release()
+    third.join(10)
+    assert len(sent) == 3 and stream.answer(sent[0]).code == "OK" and not sent[1].done()
+    client.let_go.release(2)
+    assert [stream.answer(s).code for s in sent] == ["OK"] * 3
+    stream.close()
+
+
+class Cutter:
+    """A way to a server that is cut, each time, after so many bytes to it or from it; a cut that was used up is not made again."""
+
+    def __init__(self, host: str, up: list[int], down: list[int]) -> None:
+        self._host, self._left = host.rpartition(":"), {True: list(up), False: list(down)}
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.host = f"127.0.0.1:{self._server.getsockname()[1]}"
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self._server.accept()
+                far = socket.create_connection((self._host[0], int(self._host[2])))
+            except OSError:
+                return
+            for way, (source, sink) in ((True, (near, far)), (False, (far, near))):
+                threading.Thread(target=self._pass, args=(way, source, sink, (near, far)), daemon=True).start()
+
+    def _pass(self, up: bool, source: socket.socket, sink: socket.socket, both: tuple[socket.socket, ...]) -> None:
+        left = self._left[up].pop(0) if self._left[up] else None
+        try:
+            while data := source.recv(65_536):
+                sink.sendall(data if left is None else data[:left])
+                if left is not None and len(data) >= left:
+                    self.cuts += 1
+                    break
+                left = None if left is None else left - len(data)
+        except OSError:
+            pass
+        for end in both:
+            try:
+                end.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
+@pytest.mark.parametrize(("up", "down"), [([30_000, 200_000, 450_000], []), ([], [500, 600, 700]), ([90_000, 250_000], [10_000, 500])])
+def test_a_connection_that_is_cut_anywhere(up, down, world) -> None:
+    """Cut on the way there nothing is stored of the append; on the way back the default stream may store it twice, a pending one never does."""
+    cutter = Cutter(world.write.host, up, down)
+    client, patience = connect(cutter.host), Patience(20.0, 0.01, 5.0)
+    pending = Pending(client, TABLE, SCHEMA, patience)
+    for n in range(6):
+        pending.append(batch(*range(10 * n, 10 * n + 10), size=10_000))
+    assert pending.finish() == 60
+    commit(client, TABLE, [pending.name], patience)
+    assert world.ids() == [*range(60)] and cutter.cuts >= 2
+    cutter.close()
 
 
 @pytest.mark.parametrize("endpoint", ["http://elsewhere.example:9060", "elsewhere.example", "bigquerystorage.googleapis.com.example"])

@@ -7,9 +7,11 @@ from typing import Any
 import apache_beam as beam
 import pytest
 from apache_beam.coders import BytesCoder, StrUtf8Coder, VarIntCoder
+from apache_beam.internal import pickler
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
+from google.protobuf.wrappers_pb2 import BytesValue
 
 from pipelines.graph_shape import Graph, changed, incompatible, normal
 from tests import graphs
@@ -38,6 +40,28 @@ def test_the_graph_reads_as_the_design_says(key_folder: Any) -> None:
     assert len(stateful) == 2
     domains = {domain for t in golden["transforms"].values() for domain in t.get("timers", {}).values()}
     assert domains == {"EVENT_TIME"}, "a timer of processing time holds the watermark"
+
+
+class Trap:
+    """Unpickled, it leaves a file."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return open, (self.path, "w")
+
+
+def test_a_graph_out_of_a_bucket_is_not_unpickled(tmp_path: Any) -> None:
+    proto = (beam.Pipeline("FnApiRunner", options=PipelineOptions([])) | beam.Create([{}])).pipeline.to_runner_api()
+    trap = pickler.dumps(Trap(str(tmp_path / "sprung")))
+    for coder in proto.components.coders.values():
+        if "pickled_python" in coder.spec.urn:
+            coder.spec.payload = BytesValue(value=b"Trap$" + trap).SerializeToString()
+    assert "Trap" in {output["coder"] for t in normal(proto)["transforms"].values() for output in t["outputs"].values()}
+    assert not (tmp_path / "sprung").exists()
+    pickler.loads(trap).close()
+    assert (tmp_path / "sprung").exists(), "the trap springs"
 
 
 class Sum(beam.DoFn):

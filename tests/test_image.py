@@ -2,8 +2,12 @@
 
 import os
 import re
+import shutil
 import stat
 import subprocess
+import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,11 @@ from tests.dockerfiles import faults, let_through, sources, steps, variables
 ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "templates/Dockerfile").read_text()
 IGNORE = (ROOT / ".dockerignore").read_text()
+
+
+def package_files() -> list[str]:
+    return [path.relative_to(ROOT).as_posix() for package in ("pipelines", "transforms", "schemas") for path in (ROOT / package).rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts]
 
 
 def test_the_dockerfile_keeps_its_rules() -> None:
@@ -60,11 +69,24 @@ def test_what_is_copied_is_there_and_comes_into_the_build() -> None:
 
 
 def test_every_file_of_the_packages_comes_into_the_build() -> None:
-    """Beside it stands tests/test_packaging.py: every such file is in the wheel too."""
-    files = [path.relative_to(ROOT).as_posix() for package in ("pipelines", "transforms", "schemas") for path in (ROOT / package).rglob("*")
-             if path.is_file() and "__pycache__" not in path.parts]
+    files = package_files()
     assert len(files) > 200 and any(name.endswith(".onnx") for name in files) and any(name.endswith(".avsc") for name in files)
     assert {name for name in files if not let_through(IGNORE, name)} == {name for name in files if name.endswith("/train.py")}
+
+
+def test_what_is_built_from_it_holds_every_file_of_the_packages(tmp_path) -> None:
+    """The wheel, which the image installs, and the sdist: contracts, schemas, templates, models, lists."""
+    tree, built = tmp_path / "tree", tmp_path / "built"
+    shipped = {name for name in package_files() if not name.endswith("/train.py")}
+    for name in [*shipped, "setup.py", "pyproject.toml"]:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tree / name)
+    for build in ("build_wheel", "build_sdist"):
+        subprocess.run([sys.executable, "-c", f"from setuptools import build_meta; build_meta.{build}({str(built)!r})"], cwd=tree, check=True, capture_output=True)
+    (wheel,), (sdist,) = built.glob("*.whl"), built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert shipped - set(zipfile.ZipFile(wheel).namelist()) == set() == shipped - held
 
 
 @pytest.mark.parametrize("path", [

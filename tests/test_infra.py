@@ -1,4 +1,4 @@
-"""infra/: form, arguments against the providers' schema, policies, roles, the workflow of the daily rerun. Nothing here was ever applied."""
+"""infra/: form, arguments against the providers' schema, policies, roles, alerts. Nothing here was ever applied. test_rerun.py runs the workflow."""
 
 import json
 import re
@@ -10,25 +10,28 @@ import pytest
 import yaml
 
 from pipelines import options
+from pipelines.checks.permissions import PROCESSES
 from pipelines.flags import declared
 from schemas import views
 
 pytest.importorskip("hcl2", reason="python-hcl2 is not installed: make dev")
 
 from tests import infra_policies  # noqa: E402
-from tests.terraform_files import argument_faults, files, locals_of, read  # noqa: E402
+from tests.terraform_files import argument_faults, files, locals_of, read, waits_for  # noqa: E402
+from tests.workflow_steps import steps  # noqa: E402
 
 INFRA = Path(__file__).parent.parent / "infra"
 SCHEMA = json.loads((INFRA / "provider_schema.json").read_text())
 TEXTS = files(INFRA)
-BLOCKS = read(*TEXTS)
+READ = [read(text) for text in TEXTS]
+BLOCKS = [block for blocks in READ for block in blocks]
 WHOLE = "\n".join(TEXTS)
 
 
 def planted(was: str, becomes: str) -> list:
-    """The blocks with a change in one place."""
-    assert WHOLE.count(was) >= 1, was
-    return read(WHOLE.replace(was, becomes, 1))
+    """The blocks with a change in one place, in the first file that has it."""
+    at = next(number for number, text in enumerate(TEXTS) if was in text)
+    return [block for number, blocks in enumerate(READ) for block in (read(TEXTS[at].replace(was, becomes, 1)) if number == at else blocks)]
 
 
 @pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform here; what follows reads the files without it")
@@ -114,11 +117,39 @@ def test_each_account_may_do_what_it_is_for_and_no_more() -> None:
     assert not {"failures", "replays", "refused_rates"} & set(told["shown"]) and set(told["shown"]) - {"events", "windows", "runs"} <= set(views.NAMES)
 
 
+def test_each_account_has_the_roles_that_check_asks_for() -> None:
+    """pipelines/checks/permissions.py says what a process needs; here it is given, by the role that it names."""
+    told = locals_of(BLOCKS)
+    given = {account: set(roles) for account, roles in told["project_roles"].items()}
+    for account, buckets in told["bucket_roles"].items():
+        given[account] |= {role for roles in buckets.values() for role in roles}
+    for grant in told["dataset_roles"]:
+        given[grant["account"]].add(grant["role"])
+    for block in BLOCKS:
+        if re.search("_iam_member$", block.type):
+            names = [*told["images_readers"]] if block.name == "readers" else [*told["keys_readers"]] if block.name == "keys" else re.findall(r'member\["(\w+)"\]', block.body["member"])
+            roles = re.findall(r"roles/[\w.]+", " ".join([block.body["role"], *re.findall(r'"(roles/[^"]+)"', str(block.body.get("for_each", "")))]))
+            for name in names:
+                given[name] |= set(roles)
+    given["worker"].add("roles/dataflow.worker")  # or the role of our own, by var.worker_role
+    for process, grants in PROCESSES.items():
+        for grant in grants:
+            assert set(re.findall(r"roles/[\w.]+", grant.role)) <= given[process.replace("-", "")], (process, grant.role)
+    (own,) = [block.body["permissions"] for block in BLOCKS if block.type == "google_project_iam_custom_role"]
+    assert {permission for grant in PROCESSES["worker"] if grant.role.startswith("roles/dataflow.worker") for permission in grant.permissions} <= set(own)
+
+
 def test_only_the_replayer_opens_failures() -> None:
     decrypting = {block.name: block.body for block in BLOCKS if block.type == "google_kms_crypto_key_iam_member" and "Decrypter" in block.body["role"]}
     assert set(decrypting) == {"agent", "dlp", "opens"}
     assert decrypting["opens"]["member"] == '${local.member["replayer"]}' and decrypting["opens"]["crypto_key_id"] == "${google_kms_crypto_key.failures.id}"
     assert all("failures" not in decrypting[name]["crypto_key_id"] for name in ("agent", "dlp"))
+
+
+def test_nothing_is_made_before_its_service_is_there() -> None:
+    of_the_project = {"google_project_service.used", "data.google_project.this", "google_project_iam_audit_config.data", "google_access_context_manager_service_perimeter.this"}
+    everything = {str(block) for block in BLOCKS if block.kind in ("resource", "data")}
+    assert everything - waits_for(BLOCKS, "google_project_service.used") - of_the_project == {"google_project_iam_member.readers_jobs"}
 
 
 def test_nothing_holds_a_secret() -> None:
@@ -129,25 +160,7 @@ WORKFLOW = yaml.safe_load((INFRA / "rerun.workflow.yaml").read_text())
 WORKFLOW_TEXT = (INFRA / "rerun.workflow.yaml").read_text()
 
 
-def steps(listed: list) -> list[tuple[str, dict]]:
-    """Every step of a workflow, those inside others too."""
-    found = []
-    for entry in listed:
-        ((name, body),) = entry.items()
-        found.append((name, body))
-        for inner in (body.get("steps"), (body.get("for") or {}).get("steps"), (body.get("except") or {}).get("steps")):
-            found += steps(inner or [])
-        for case in body.get("switch", []):
-            found += steps(case.get("steps", []))
-    return found
-
-
-def test_the_workflow_holds_together() -> None:
-    told = steps(WORKFLOW["main"]["steps"])
-    names = [name for name, _ in told]
-    assert len(names) == len(set(names))
-    jumps = {target for _, body in told for target in [body.get("next"), *(case.get("next") for case in body.get("switch", []))] if target}
-    assert jumps and jumps <= set(names)
+def test_the_workflow_is_given_all_that_it_asks_for() -> None:
     (workflow,) = [block for block in BLOCKS if block.type == "google_workflows_workflow"]
     used = set(re.findall(r'sys\.get_env\("(\w+)"\)', WORKFLOW_TEXT)) - {"GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID"}
     assert used == set(workflow.body["user_env_vars"])
@@ -171,7 +184,6 @@ def test_what_the_workflow_launches_is_our_batch_job() -> None:
 
 def test_alerts_hear_what_the_workflow_says() -> None:
     said = {body["args"]["json"]["penstock"] for _, body in steps(WORKFLOW["main"]["steps"]) if body.get("call") == "sys.log"}
-    said |= {case["args"]["json"]["penstock"] for _, body in steps(WORKFLOW["main"]["steps"]) for case in body.get("switch", []) if case.get("call") == "sys.log"}
     assert said == set(locals_of(BLOCKS)["told"]) == {"unbalanced", "drift", "failed", "overlap"}
 
 

@@ -48,6 +48,11 @@ def test_workers(rate, machine, expected) -> None:
     assert workers(with_(PLAIN, rate=rate), MEASURED, machine) == expected
 
 
+def test_workers_that_are_there_anyway_are_paid() -> None:
+    idle = with_(PLAIN, rate=1, least=3)
+    assert workers(idle, MEASURED, MACHINE) == 3 and needed(idle, MEASURED, MACHINE)["compute_cpus"] == 6
+
+
 def test_shards_are_the_threads_that_the_work_takes() -> None:
     assert shards(PLAIN, MEASURED) == 2
     assert shards(with_(PLAIN, rate=1_000_000), MEASURED) == 200
@@ -136,7 +141,7 @@ def test_the_bill() -> None:
 
 loads = st.builds(Load, rate=st.integers(1, 2_000_000), event_bytes=st.floats(1, 1e6), stored_bytes=st.floats(1, 1e6),
                   dlp=st.none() | st.builds(DlpShare, st.floats(0, 0.01), st.floats(0, 1e4), st.floats(0, 1e4)), wait=st.floats(0.01, 60),
-                  write=st.sampled_from(["storage_write", "exactly_once", "insert_all"]))
+                  write=st.sampled_from(["storage_write", "exactly_once", "insert_all"]), least=st.integers(1, 50))
 constants = st.builds(Measured, cpu_seconds=st.floats(1e-6, 1e-2), busy=st.floats(0.1, 1), passes=st.floats(1, 6), overhead_bytes=st.floats(0, 500),
                       shards=st.integers(1, 1_024), batch=st.integers(1, 10_000), refused=st.floats(0, 1), sealed_bytes=st.floats(0, 1e4),
                       retained_days=st.floats(0, 31), key_versions=st.integers(0, 50))
@@ -171,7 +176,7 @@ def test_larger_events_and_slower_ones_never_need_less(load, measured, machine, 
 def test_the_workers_planned_carry_the_load(load, measured, machine) -> None:
     count = workers(load, measured, machine)
     assert count * machine.vcpus * measured.busy >= load.rate * measured.cpu_seconds * (1 - 1e-9)
-    assert count == 1 or (count - 1) * machine.vcpus * measured.busy < load.rate * measured.cpu_seconds
+    assert count == load.least or (count - 1) * machine.vcpus * measured.busy < load.rate * measured.cpu_seconds
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from pipelines import profile
+from pipelines.tools.docs import written
 from schemas.errors import Misconfigured
 
 PROFILES = Path(__file__).parents[1] / "templates" / "profiles"
@@ -105,5 +106,8 @@ def test_a_missing_file_is_told(tmp_path) -> None:
         profile.read(tmp_path / "none.yaml")
 
 
-def test_the_table_holds_every_key() -> None:
+def test_the_page_tells_every_key() -> None:
+    page = Path("docs/launch.md")
+    text = (PROFILES.parents[1] / page).read_text()
+    assert written(text, str(page)) == text, "run `make docs`"
     assert all(f"`{name}: " in profile.table() for name in (*WHOLE, "labels", "parameters", "quotas", "public_ips", "transform_names"))

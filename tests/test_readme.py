@@ -39,6 +39,7 @@ def test_the_cloud_shaped_commands_run_as_they_stand(tmp_path) -> None:
     (runs,) = (text for command, text in told.items() if "fingerprint" in command)
     prints = [line.split()[-1] for line in runs.splitlines() if '["2026-11-01"]' in line]
     assert len(prints) == 2 and prints[0] == prints[1], "the day that was replaced by the same rows has the same fingerprint"
+    assert re.findall(r"^(\w+) +(\d+)", told[commands[-1]], re.MULTILINE) == [("batch", "8000"), ("replay", "28"), ("stream", "5161")], told[commands[-1]]
     (days,) = (text for command, text in told.items() if "avg(score)" in command)
     assert re.findall(r"^2026-11-0\d", days, re.MULTILINE) == ["2026-11-01", "2026-11-02", "2026-11-03"]
 

@@ -78,9 +78,36 @@ def test_memory_is_bounded_by_the_horizon_and_the_answers_are_not() -> None:
         seen.add(marks(rows))
         seen.forget(day * DAY)
         most = max(most, seen.rows())
-    assert most <= 600
+    assert most <= 300
     old = marks([(3_005, 1, 3 * DAY + 5), (4_005, 2, 4 * DAY + 5), (77, 1, 4 * DAY)])
     assert deduplicate(old, timedelta(days=1), seen.copies(old)).tolist() == [REPEAT, CONFLICT, KEEP]
+
+
+def test_a_day_and_a_half_are_kept_of_a_horizon_of_a_day() -> None:
+    tables = Tables([])
+    seen = Seen(tables.load, (), timedelta(days=1))
+    most, hour = 0, DAY // 24
+    for at in range(24 * 5):
+        rows = [(at * 10 + i, 1, at * hour + i) for i in range(10)]
+        assert [seen.copies(marks(rows)) for _ in range(100)] == [None] * 100, "many runs an hour"
+        tables.rows += rows
+        seen.add(marks(rows))
+        seen.forget(at * hour)
+        most = max(most, seen.rows())
+    assert 10 * 24 < most <= 10 * (24 + 12 + 1) and tables.read == []
+    assert deduplicate(marks([(950, 1, 95 * hour)]), timedelta(days=1), seen.copies(marks([(950, 1, 95 * hour)]))).tolist() == [REPEAT]
+
+
+def test_stragglers_have_their_days_read_once_for_as_long_as_they_go_on() -> None:
+    tables = Tables([(n, 1, n * DAY // 4) for n in range(40)])
+    seen = Seen(tables.load, tables.days(), timedelta(hours=12))
+    for n in range(300):
+        now = marks([(n % 12, 1, (n % 12) * DAY // 4), (39, 1, 39 * DAY // 4)] if n < 60 else [(39, 1, 39 * DAY // 4)])
+        assert deduplicate(now, timedelta(hours=12), seen.copies(now)).tolist() == [REPEAT] * len(now.ids)
+        seen.forget(39 * DAY // 4)
+        if n == 59:
+            assert len(tables.read) == len(set(tables.read)), "each day once"
+    assert seen.rows() <= 6, "and are forgotten then"
 
 
 def test_failures_are_known_again() -> None:

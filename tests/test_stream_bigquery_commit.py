@@ -1,5 +1,6 @@
 """Runs into BigQuery, without a graph: whole or not at all, wherever they end, whatever happens to calls and answers."""
 
+import contextlib
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, conform
 from pipelines.sinks.streamed import Finished, Held, Moved, State
 from schemas.errors import Misconfigured, Transient
+from tests.bigquery_emulator import MISSING, emulator
 from tests.bigquery_server import BigQuery
 from tests.bigquery_server import Fault as RestFault
 from tests.bigquery_write_server import BigQueryWrite, Fault
@@ -134,9 +136,21 @@ def test_a_run_whose_process_ends_at_a_step_is_whole_or_not_there(step, machine,
     assert world.books() == (whole if begun else [whole[0], (2, 3, 3, 0, True)])
 
 
-@pytest.mark.parametrize(("step", "books"), [("intended", []), ("committed events", [(2, 4, 4, 0, True)]), ("committed failures", [(2, 6, 4, 2, True)])])
-def test_of_a_run_whose_streams_are_gone_what_the_tables_hold_is_counted(step, books, world) -> None:
-    """As where nobody came for weeks: BigQuery keeps no stream for ever."""
+def test_the_proof_sees_a_run_that_is_left_half_committed(world) -> None:
+    with pytest.raises(Dead), world.opened(fatal="committed events") as tables:
+        tables.state()
+        commit(tables, 1, range(5))
+    with world.opened() as tables:
+        tables._settle = lambda: None
+        commit(tables, tables.state().number + 1, range(5, 9))
+    with pytest.raises(AssertionError):
+        world.books()
+
+
+@pytest.mark.parametrize(("step", "books", "expected"), [("intended", [], State(1, 10, 15)), ("committed events", [(2, 4, 4, 0, True)], State(2, 10, 15)),
+                                                         ("committed failures", [(2, 6, 4, 2, True)], State(2, 20, 25))])
+def test_of_a_run_whose_streams_are_gone_what_the_tables_hold_is_counted(step, books, expected, world) -> None:
+    """As where nobody came for weeks: BigQuery keeps no stream for ever. The watermark stays where a part is missing."""
     with world.opened() as tables:
         tables.state()
         commit(tables, 1, range(5))
@@ -147,8 +161,24 @@ def test_of_a_run_whose_streams_are_gone_what_the_tables_hold_is_counted(step, b
     for _ in range(2):
         with world.opened() as tables:
             state = tables.state()
-    assert state == (State(2, 20, 25) if books else State(1, 10, 15))
+    assert state == expected
     assert world.books() == [(1, 5, 5, 0, True), *books]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_process_may_end_while_it_finishes_the_run_of_another(gone, world) -> None:
+    """Each life gets one step further; once with the streams of the first one gone, so that the row is a new one."""
+    with pytest.raises(Dead), world.opened(fatal="committed events" if gone else "intended") as tables:
+        tables.state()
+        commit(tables, 1, range(4), sealed=2)
+    if gone:
+        world.write.streams.known.clear()
+    for step in ("committed events", "committed failures", "committed runs"):
+        with contextlib.suppress(Dead), world.opened(fatal=step) as tables:
+            tables.state()
+    with world.opened() as tables:
+        assert tables.state().number == 1
+    assert world.books() == [(1, 4, 4, 0, True) if gone else (1, 6, 4, 2, True)]
 
 
 def test_of_the_row_of_a_run_that_somebody_removed_another_is_made(world) -> None:
@@ -281,3 +311,29 @@ def test_without_the_right_to_keep_intents_it_says_so(world) -> None:
         world.service.faults = [RestFault(f"^POST .*/tables$|{TABLE}$", 403, "accessDenied", times=9)]
         with pytest.raises(Held, match="penstock_stream cannot be read: accessDenied"):
             tables.state()
+
+
+def test_bqemulator_knows_it_too(tmp_path, ring) -> None:
+    """Somebody else's idea of the Storage Write API: a process ends at every step, and the next one finds its run whole or not at all."""
+    with emulator("project") as found:
+        if found is None:
+            pytest.skip(MISSING)
+        client, patience = connect("project", found[0]), Patience(seconds=5.0, first=0.1, answer=10.0, job=20.0)
+        client.create_dataset("ds", retry=None)
+        for table in compare(client, HERE, wanted_tables(CONTRACT, ""), patience):
+            apply(client, HERE, table, patience)
+        for life, step in enumerate(["", *COMMIT_STEPS]):
+            def at(met: str, fatal: str = step) -> None:
+                if met == fatal:
+                    raise Dead
+
+            target = StreamTarget.of("bq://project.ds", CONTRACT, *found, patience)
+            with contextlib.suppress(Dead), StreamDataset(target, f"life{life}", "projects/p/subscriptions/s", ring.public_pem(), folder=tmp_path) as tables:
+                number = tables.state().number
+                assert tables.marks(DAY).ids.tolist() == [i for n in range(number) for i in range(100 * n, 100 * n + 5)]
+                tables.at = at
+                commit(tables, number + 1, range(100 * number, 100 * number + 5), sealed=1)
+        with StreamDataset(target, "last", "projects/p/subscriptions/s", ring.public_pem(), folder=tmp_path) as tables:
+            assert tables.state() == State(len(COMMIT_STEPS), 10 * len(COMMIT_STEPS), 10 * len(COMMIT_STEPS) + 5)
+        books = [tuple(row.values()) for row in client.query("SELECT number, read, stored, refused, balanced FROM ds.runs ORDER BY number").result()]
+        assert books == [(number + 1, 6, 5, 1, True) for number in range(len(COMMIT_STEPS))]

@@ -12,6 +12,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.testing.test_stream import TestStream
 from apache_beam.utils.timestamp import MAX_TIMESTAMP, Timestamp
+from apache_beam.utils.windowed_value import PaneInfo
 
 from pipelines import graph, stream_graph
 from pipelines.__main__ import main
@@ -152,8 +153,9 @@ def test_the_whole_graph_answers_as_batch_does(contract, rows, tmp_path, ring, k
 def test_the_census_graph_dry_runs_for_dataflow(capsys, tmp_path, key_folder) -> None:
     arguments = ["stream", "--contract=census", f"--subscription={SUBSCRIPTION}", "--output=bq://test-project.tables", "--runner=DataflowRunner",
                  "--project=test-project", "--region=europe-west1", "--temp_location=gs://test-bucket/tmp", f"--keys={key_folder}"]
-    assert main([*arguments, "--dry_run=true"]) == 0
-    assert "dry-run for Dataflow" in capsys.readouterr().out
+    for more in ([], ["--write=insert_all"]):
+        assert main([*arguments, "--dry_run=true", *more]) == 0
+        assert "dry-run for Dataflow" in capsys.readouterr().out
     assert main(arguments) == 2 and "--keys: is no version of a secret" in capsys.readouterr().err
     assert main([a.replace("bq://test-project.tables", str(tmp_path / "out")).replace("--region=europe-west1", "--wait=1s") for a in arguments]) == 2
     told = capsys.readouterr().err
@@ -176,7 +178,8 @@ def test_books_of_a_minute() -> None:
     batch = pa.table({"stage": ["decode", "decode", "window"], "reason": ["malformed", "future", "late"]}).to_batches()[0]
     told = [Tally("read", "", 9), Tally("stored", "", 6), Tally("repeated", "", 1), *tallies_of(batch, False)]
     assert tallies_of(batch, True) == [Tally("stored", "", 3)] and tallies_of(pa.table({"key": ["a"]}).to_batches()[0], False) == []
-    (row,) = rows_of(ledger_row(told, "r", "c 1", "{}", beam.transforms.window.IntervalWindow(60, 120)), RUNS)
+    (row,) = rows_of(ledger_row(told, "r", "c 1", "{}", beam.transforms.window.IntervalWindow(60, 120), PaneInfo(False, False, 0, 7, 7)), RUNS)
     assert (row["read"], row["stored"], row["refused"], row["late"], row["balanced"]) == (9, 6, 2, 1, True)
     assert row["reasons"] == '{"future": 1, "malformed": 1}' and row["started"] == "1970-01-01T00:01:00+00:00"
+    assert row["ended"] == "1970-01-01T00:02:00.000007+00:00", "panes of a minute are told apart"
     assert {c.name for c in stored_columns(plain_contract())} >= {"run", "watermark"}

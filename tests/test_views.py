@@ -101,6 +101,18 @@ def test_what_a_replay_tried_again_counts_where_it_ended(tmp_path: Path, run) ->
     assert [(reason, n, seen) for _, _, _, reason, n, seen, _ in rates(tmp_path)] == [("conflict", 2, 12), ("malformed", 1, 12), ("wrong_type", 1, 12)]
 
 
+def test_a_replay_of_what_was_replaced_counts_no_row_twice(tmp_path: Path, run) -> None:
+    for name in ("first", "second"):
+        run(name, [(range(7), DAY)], [("conflict", 3, DAY)], (DAY,))
+    with Lake.writer(str(tmp_path), CONTRACT, "again") as lake:
+        tried = marks([Failure(name, "decode", "conflict", f"file:{n}", 1) for name in ("first", "second") for n in range(3)], "again", ["refused"] * 6)
+        sealed = with_column(day_of(failures("again", 6, "conflict"), DAY), "attempt", pa.array([2] * 6, pa.int32()))
+        done(lake, [], [with_column(sealed, "origin", pa.array([f"file:{n % 3}" for n in range(6)]))])
+        with locked(tmp_path):
+            lake_replays.mark(lake.connection, tried)
+    assert [(reason, n) for _, _, _, reason, n, _, _ in rates(tmp_path)] == [("conflict", 3)]
+
+
 def test_drift_is_against_the_median_of_the_days_before(tmp_path: Path, run) -> None:
     volumes = [10, 20, 60, 30, 15, 0, 40]
     run("a", [(range(n * 100, n * 100 + rows), DAY + timedelta(days=n)) for n, rows in enumerate(volumes) if rows])
@@ -293,9 +305,9 @@ def test_bigquery_gives_the_same_numbers(dataset) -> None:
     stored = [{"id_hash": str(i), "content_hash": str(i), "d": second if i > 5 else first} for i in range(21)]
     dataset(insert("events", [*stored, stored[1] | {"origin": "'again'", "watermark": "TIMESTAMP '2026-03-04 10:00:00 UTC'"}]))
     refused = [("a", "malformed", "NULL", 2), ("a", "unscorable", "NULL", 2), ("b", "conflict", second, 5), ("b", "late", second, 3), ("r1", "wrong_type", first, 4), ("r2", "wrong_type", first, 1)]
-    dataset(insert("failures", [{"run": f"'{run}'", "reason": f"'{reason}'", "d": day, "stage": "'window'" if reason == "late" else "'decode'"}
-                                for run, reason, day, rows in refused for _ in range(rows)]))
-    dataset(insert("replays", [{"run": "'a'", "stage": "'decode'", "reason": "'unscorable'", "outcome": "'stored'"}]))  # both rows have this one name
+    dataset(insert("failures", [{"run": f"'{run}'", "reason": f"'{reason}'", "d": day, "stage": "'window'" if reason == "late" else "'decode'",
+                                 "origin": f"'file:{n}'"} for run, reason, day, rows in refused for n in range(rows)]))
+    dataset(insert("replays", [{"run": "'a'", "stage": "'decode'", "reason": "'unscorable'", "origin": f"'file:{n}'", "outcome": "'stored'"} for n in range(2)]))
     books = [("a", 10, "[]", 5, 5), ("b", 11, "[]", 5, 5), ("r1", 12, '["2026-03-04"]', 5, 5), ("r2", 13, '["2026-03-04"]', 5, 5),
              ("odd", 14, "[]", 10, 4), ("odd", 15, "[]", 0, 5), ("even", 14, "[]", 10, 4), ("even", 15, "[]", 0, 6)]
     dataset(insert("runs", [{"run": f"'{run}'", "ended": f"TIMESTAMP '2026-03-06 {hour}:00:00 UTC'", "partitions": f"'{days}'", "read": str(read),

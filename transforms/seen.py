@@ -1,10 +1,12 @@
 """What a stream has stored, in memory: digests of id and content and the event time, 24 bytes a row, day by day.
 
-A day is read from the tables when a row first needs it, and forgotten when the stream is far past it, so memory is
-bounded by the horizon while the answers are not: a copy that comes later than that finds its day read again.
+A day is read from the tables when a row first needs it. What lies further back than the horizon and some hours is forgotten,
+so memory is bounded by the horizon while the answers are not: a copy that comes later than that finds its day read again, and
+what such stragglers need is kept for as long as they go on.
 """
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import date, timedelta
 
@@ -14,6 +16,8 @@ from transforms.deduplicate import Marks
 
 _EPOCH = date(1970, 1, 1)
 _DAY = 86_400_000_000  # microseconds
+_SLACK = _DAY // 4  # that rows may come out of order, and nothing is read again
+_RECENT = 100  # runs for which what their rows needed is kept
 
 
 class Seen:
@@ -26,20 +30,25 @@ class Seen:
         self.load, self.horizon = load, horizon
         self._on_disk = {(day - _EPOCH).days for day in days}
         self._days: dict[int, list[Marks]] = {}  # sorted by id each; sizes at least halve along a list
+        self._kept_from: dict[int, int] = {}  # of a day whose earlier rows are forgotten
+        self._needed: deque[int] = deque(maxlen=_RECENT)  # the times from which on rows were needed
 
     def copies(self, rows: Marks) -> Marks | None:
         """The marks of stored rows with the ids of these, sorted by id; None where there are none."""
         if not len(rows.ids):
             return None
-        reach = -(-self.horizon // timedelta(days=1))
-        first, last = int(rows.times.min()) // _DAY - reach, int(rows.times.max()) // _DAY + reach
+        low, high = int(rows.times.min()) - self._reach, int(rows.times.max()) + self._reach
+        self._needed.append(low)
+        first, last = low // _DAY, high // _DAY
+        for day in [d for d, since in self._kept_from.items() if d >= first and since > low]:
+            self._drop(day)
         wanted = np.unique(rows.ids)
         found = []
         for day in sorted(d for d in self._on_disk | self._days.keys() if first <= d <= last):
             for marks in self._chunks(day):
-                low, high = np.searchsorted(marks.ids, wanted, "left"), np.searchsorted(marks.ids, wanted, "right")
-                if (high > low).any():
-                    at = np.concatenate([np.arange(a, b) for a, b in zip(low, high) if b > a])
+                start, stop = np.searchsorted(marks.ids, wanted, "left"), np.searchsorted(marks.ids, wanted, "right")
+                if (stop > start).any():
+                    at = np.concatenate([np.arange(a, b) for a, b in zip(start, stop) if b > a])
                     found.append(Marks(*(column[at] for column in marks)))
         return _sorted(found) if found else None
 
@@ -53,11 +62,24 @@ class Seen:
                 chunks[-2:] = [_sorted(chunks[-2:])]
 
     def forget(self, greatest: int) -> None:
-        """Forgets the days that a row near this time (microseconds) cannot need; they are read again where one does."""
-        reach = 2 + 2 * (-(-self.horizon // timedelta(days=1)))
-        for day in [d for d in self._days if d < greatest // _DAY - reach]:
+        """Forgets what a row near this time (microseconds) cannot need; its day is read again where one does."""
+        low = min([greatest - self._reach - _SLACK, *self._needed])
+        for day in [d for d in self._days if (d + 1) * _DAY <= low]:
+            self._drop(day)
+        day = low // _DAY
+        if day in self._days and low - self._kept_from.get(day, day * _DAY) >= _SLACK:
             self._on_disk.add(day)
-            del self._days[day]
+            self._days[day] = [Marks(*(column[marks.times >= low] for column in marks)) for marks in self._days[day]]
+            self._kept_from[day] = low
+
+    def _drop(self, day: int) -> None:
+        self._on_disk.add(day)
+        self._kept_from.pop(day, None)
+        del self._days[day]
+
+    @property
+    def _reach(self) -> int:
+        return self.horizon // timedelta(microseconds=1)
 
     def rows(self) -> int:
         """How many are in memory."""

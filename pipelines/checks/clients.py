@@ -27,7 +27,7 @@ from transforms.engines.channel import is_loopback
 
 SECONDS = 10.0
 _SCOPE = ["https://www.googleapis.com/auth/cloud-platform"]
-_AWAY = (exceptions.ServerError, exceptions.TooManyRequests, exceptions.RetryError, requests.exceptions.RequestException, ConnectionError)
+_AWAY = (exceptions.ServerError, exceptions.TooManyRequests, exceptions.RetryError, requests.exceptions.RequestException, TransportError, ConnectionError)
 
 T = TypeVar("T")
 
@@ -44,14 +44,12 @@ def asked(call: Callable[[], T]) -> T:
         raise NotChecked("this account may not look there") from None
     except exceptions.NotFound:
         raise
-    except exceptions.ClientError as error:
-        raise NotChecked(f"the service did not take the question: HTTP {error.code}") from None
-    except TransportError as error:
-        raise NotChecked(f"not reachable: {type(error).__name__}") from None
-    except GoogleAuthError:
-        raise NotChecked("the credentials were not accepted; to act as a service account takes roles/iam.serviceAccountTokenCreator on it") from None
     except _AWAY as error:
         raise NotChecked(f"not reachable: {type(error).__name__}") from None
+    except exceptions.ClientError as error:
+        raise NotChecked(f"the service did not take the question: HTTP {error.code}") from None
+    except GoogleAuthError:
+        raise NotChecked("the credentials were not accepted; to act as a service account takes roles/iam.serviceAccountTokenCreator on it") from None
 
 
 class Clients:

@@ -8,7 +8,7 @@ from pipelines.sinks.bigquery_client import Patience
 from pipelines.sinks.bigquery_tables import compare, faults, wanted_tables
 from schemas.errors import Fault, Misconfigured, Transient
 
-_PATIENCE = Patience(seconds=3.0, answer=10.0)
+_PATIENCE = Patience(seconds=1.0, answer=10.0)
 
 
 def tables(setting: Setting) -> list[Fault]:

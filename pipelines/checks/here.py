@@ -14,8 +14,7 @@ from pipelines.launching import NOT_ON_DATAFLOW
 from pipelines.profile import Profile
 from pipelines.tools.options import PlanOptions
 from pipelines.tools.plan import reckon
-from schemas.contract import load
-from schemas.errors import Fault, Misconfigured
+from schemas.errors import Fault
 from transforms.engines.channel import is_loopback
 
 EMULATORS = ("PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST", "SECRET_MANAGER_EMULATOR_HOST",
@@ -34,27 +33,16 @@ def job_options(job: str, profile: Profile) -> Any:
 
 def contract(setting: Setting) -> list[Fault]:
     """The contract is whole."""
-    named = dict(setting.profile.parameters).get("contract", "")
-    if not named and setting.job == "replay":
-        raise NotChecked("the parameters name none; the tables do")
-    try:
-        load(named)
-    except Misconfigured as error:
-        return list(error.faults)
-    return []
+    if setting.contract is None and not setting.contract_faults:
+        raise NotChecked("the parameters name none" + ("; the tables do" if setting.job == "replay" else ""))
+    return list(setting.contract_faults)
 
 
 def parameters(setting: Setting) -> list[Fault]:
-    """The profile's parameters are options of the job, and reach what its workers reach."""
-    elsewhere = {fault.problem for fault in (*contract(setting), *riding_along(setting))} if setting.job != "replay" else set()
-    try:
-        job_options(setting.job, setting.profile)
-    except Misconfigured as error:
-        # Faults of the contract, and what would ride along, are told by their own checks.
-        riding = {fault.where.rpartition(".")[2] for fault in riding_along(setting)}
-        return [Fault(f"{setting.where}: {fault.where}", fault.problem, fault.remedy) for fault in error.faults
-                if fault.problem not in elsewhere and fault.where.removeprefix("--").removeprefix("parameters.") not in riding]
-    return []
+    """The profile's parameters are options of the job, and reach what its workers reach. The contract, and what would ride along, have their own checks."""
+    riding = {fault.where.rpartition(".")[2] for fault in riding_along(setting)}
+    return [Fault(f"{setting.where}: {fault.where}", fault.problem, fault.remedy) for fault in setting.option_faults
+            if fault not in setting.contract_faults and fault.where.removeprefix("--").removeprefix("parameters.") not in riding]
 
 
 def riding_along(setting: Setting) -> list[Fault]:
@@ -100,7 +88,7 @@ def quotas(setting: Setting) -> list[Fault]:
     if setting.job != "stream":
         raise NotChecked("only streams are planned")
     if not setting.rate:
-        raise NotChecked("no rate is given: --rate=EVENTS_A_SECOND")
+        raise NotChecked("no rate is given: say rate: in the profile, or --rate=EVENTS_A_SECOND")
     plan = reckon(PlanOptions(contract=dict(setting.profile.parameters).get("contract", ""), rate=setting.rate, profile=setting.where))
     return [Fault(f"quota {n.quota.name}", f"{setting.rate:,} events/s need {n.needed:,.0f} {n.quota.unit}, given are {n.quota.given:,.0f}", n.quota.remedy)
             for n in plan.needs if n.share is not None and n.share > 1]

@@ -16,7 +16,8 @@ OK, FAULT, NOT_CHECKED = "ok", "fault", "not checked"
 @dataclass(frozen=True)
 class Setting:
     """One launch. options: the job's, as the profile's parameters say them, None where they do not; contract: None where it is not whole
-    or the job takes none; launcher, account: clients as whoever checks, and as the job's service account; lock: requirements.lock.
+    or the job takes none; launcher, account: clients as whoever checks, and as the job's service account; lock: requirements.lock;
+    contract_faults, option_faults: why there is no contract, or are no options.
     """
 
     job: str
@@ -29,6 +30,8 @@ class Setting:
     account: Clients
     lock: Path
     rate: int = 0
+    contract_faults: tuple[Fault, ...] = ()
+    option_faults: tuple[Fault, ...] = ()
 
     def option(self, name: str) -> Any:
         """An option of the job, "" where the job has none of that name or the options are at fault."""

@@ -9,7 +9,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -154,10 +154,15 @@ class _Sum(beam.CombineFn):
         return [Tally(fate, reason, rows) for (fate, reason), rows in sorted(sum_.items())]
 
 
-def ledger_row(tallies: list[Tally], run: str, contract: str, engine: str, window: Any = beam.DoFn.WindowParam) -> pa.RecordBatch:
-    """A row of `runs`. Minutes do not balance by themselves: a row may be read in one and stored in the next."""
+def ledger_row(tallies: list[Tally], run: str, contract: str, engine: str, window: Any = beam.DoFn.WindowParam,
+               pane: Any = beam.DoFn.PaneInfoParam) -> pa.RecordBatch:
+    """A row of `runs`, which ends a microsecond later for each pane of its minute: two alike are one, stored twice.
+
+    Minutes do not balance by themselves: a row may be read in one and stored in the next.
+    """
     fates, reasons = sums(tallies)
     start, end = (datetime.fromtimestamp(at.micros / 1e6, timezone.utc) for at in (window.start, window.end))
+    end += timedelta(microseconds=pane.index)
     row = LedgerRow(run, "stream", contract, fates[READ], fates[STORED], fates[REPEATED], fates[REFUSED], fates[LATE], dict(reasons), "", start, end,
                     engine=engine)
     values = {c.name: getattr(row, c.name) for c in RUNS if c.name != "balanced"}

@@ -186,10 +186,7 @@ class Lease:
         self._held[day] = _Own(made, until)
 
     def _there(self, day: What) -> Table | None:
-        try:
-            return patiently(lambda: self._place.client.get_table(self._name(day), retry=None, timeout=self._place.patience.answer), self._place.patience)
-        except exceptions.NotFound:
-            return None
+        return _shown(self._place, self._name(day))
 
     def _table(self, day: What, until: datetime) -> Table:
         reference = {"projectId": self._dataset.project, "datasetId": self._dataset.name, "tableId": _table(day)}
@@ -201,6 +198,27 @@ class Lease:
 
     def _name(self, day: What) -> str:
         return f"{self._dataset.project}.{self._dataset.name}.{_table(day)}"
+
+
+def held(place: Place, dataset: Dataset, days: Iterable[date], clock: Callable[[], datetime] = utc_now) -> dict[date, str]:
+    """Those of these days that a run holds, with its id. Raises Misconfigured where BigQuery does not let us look."""
+    where = f"{dataset.project}.{dataset.name}"
+    try:
+        listed = patiently(lambda: {str(table.table_id) for table in place.client.list_tables(where, retry=None, timeout=place.patience.answer)},
+                           place.patience)
+        tables = {day: _shown(place, f"{where}.{_table(day)}") for day in days if _table(day) in listed}
+    except (exceptions.GoogleAPICallError, Transient) as error:
+        raise Misconfigured([Fault("--output", f"BigQuery does not show who writes the tables: {reason(error)}",
+                                   "check the dataset, and that the account may read it")]) from None
+    holds = {day: _hold(table) for day, table in tables.items() if table is not None}
+    return {day: hold.run for day, hold in holds.items() if hold.until is None or hold.until > clock()}
+
+
+def _shown(place: Place, name: str) -> Table | None:
+    try:
+        return patiently(lambda: place.client.get_table(name, retry=None, timeout=place.patience.answer), place.patience)
+    except exceptions.NotFound:
+        return None
 
 
 def _table(what: What) -> str:

@@ -15,7 +15,8 @@ from pipelines.sinks.bigquery_client import Patience, patiently
 from pipelines.sinks.bigquery_jobs import Failed
 from schemas.errors import Transient
 
-_AGAIN = frozenset({CUT, "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAVAILABLE", "UNKNOWN"})
+# UNAUTHENTICATED: a call that stays open outlives its token; the next one has another.
+_AGAIN = frozenset({CUT, "CANCELLED", "DEADLINE_EXCEEDED", "INTERNAL", "RESOURCE_EXHAUSTED", "UNAUTHENTICATED", "UNAVAILABLE", "UNKNOWN"})
 _WIDE = {pa.int32(): pa.int64(), pa.float32(): pa.float64()}
 _KINDS = {pa.string(): "STRING", pa.int64(): "INT64", pa.float64(): "DOUBLE", pa.bool_(): "BOOL", pa.timestamp("us", "UTC"): "TIMESTAMP",
           pa.date32(): "DATE", pa.binary(): "BYTES"}

@@ -31,9 +31,10 @@ from pipelines.sinks.bigquery_lease import STREAM, Lease
 from pipelines.sinks.bigquery_ledger import ledger
 from pipelines.sinks.bigquery_stream_intent import Intent, Intents
 from pipelines.sinks.bigquery_stream_rows import LayRows
-from pipelines.sinks.bigquery_stream_run import Writer
+from pipelines.sinks.bigquery_stream_run import LEDGER_TABLE, Writer
 from pipelines.sinks.bigquery_stream_windows import Told
 from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
+from pipelines.sinks.bigquery_windows import WINDOWS_TABLE
 from pipelines.sinks.lake_commit import NOTHING, ignore, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from pipelines.sinks.streamed import Finished, Held, Moved, State, hold, moment
@@ -47,6 +48,7 @@ from transforms.run_id import RunId
 
 STREAMS = Path(".penstock") / "streams"
 _LOOK = Patience(seconds=15.0)  # before a stream starts, somebody is waiting
+_LONG = Patience(seconds=600.0)  # a quota of write streams takes so long to fill again
 
 
 class StreamTarget(NamedTuple):
@@ -58,7 +60,7 @@ class StreamTarget(NamedTuple):
     write: Any  # the client of the Storage Write API
 
     @staticmethod
-    def of(output: str, contract: Contract, endpoint: str = "", storage_endpoint: str = "", patience: Patience = Patience()) -> "StreamTarget":
+    def of(output: str, contract: Contract, endpoint: str = "", storage_endpoint: str = "", patience: Patience = _LONG) -> "StreamTarget":
         """Raises Misconfigured, with every fault, where a stream cannot start."""
         named = dataset(output)
         found = []
@@ -159,29 +161,34 @@ class StreamDataset:
         return intent.row
 
     def _settle(self) -> None:
-        """Finishes the run that was intended last. Where a stream of it is gone, its row is made from what the tables hold."""
+        """Finishes the run that was intended last. Where a stream of it is gone, its row is made from what the tables hold: what is
+        missing was not acknowledged, and comes again."""
         intent = self._intents.last
-        if intent is None or ledger(self._place, self._dataset, intent.row.run) is not None:
+        if intent is None or self._entered(intent):
             return
-        try:
-            self._writer.finish(intent, self.at)
-        except Failed:
-            pass
-        if ledger(self._place, self._dataset, intent.row.run) is None:
-            self._count(intent.row)
+        gone = self._writer.finish_rows(intent, self.at)
+        row = self._counted(intent.row, WINDOWS_TABLE in gone)
+        if row == intent.row:
+            try:
+                self._writer.finish(intent.of(LEDGER_TABLE), self.at)
+            except Failed:
+                pass
+        if not self._entered(intent) and (row.stored or row.refused or row.late):
+            counted = Intent(row, (self._writer.entered(row),))
+            self._intents.write(counted)
+            self._writer.finish(counted, self.at)
 
-    def _count(self, intended: LedgerRow) -> None:
-        """The row of a run of which only a part is in the tables: what is missing was not acknowledged, and comes again."""
-        stored, reasons, late = stored_state.kept(self._place, self._dataset, intended.run)
-        if not stored and not reasons and not late:
-            return
+    def _entered(self, intent: Intent) -> bool:
+        return ledger(self._place, self._dataset, intent.row.run) is not None
+
+    def _counted(self, intended: LedgerRow, windows_gone: bool) -> LedgerRow:
+        """The intended row where the tables hold what it says, else what they hold, with the watermark as it stood before."""
+        stored, reasons, late, windows = stored_state.kept(self._place, self._dataset, intended.run, windows_gone)
+        if (stored, reasons, late) == (intended.stored, intended.reasons, intended.late) and (windows or not windows_gone):
+            return intended
         before, refused = stored_state.state(self._place, self._dataset), sum(reasons.values())
-        row = replace(intended, read=stored + refused, stored=stored, repeated=0, refused=refused, reasons=reasons, late=late, fingerprint=NOTHING)
-        if stored != intended.stored:
-            row = replace(row, watermark=moment(before.watermark), greatest=moment(before.greatest))
-        counted = Intent(row, (self._writer.entered(row),))
-        self._intents.write(counted)
-        self._writer.finish(counted, self.at)
+        return replace(intended, read=stored + refused, stored=stored, repeated=0, refused=refused, reasons=reasons, late=late, fingerprint=NOTHING,
+                       watermark=moment(before.watermark), greatest=moment(before.greatest))
 
     def keep_up(self, idle: bool = False) -> None:
         """Nothing: BigQuery merges by itself."""

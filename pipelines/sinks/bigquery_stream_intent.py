@@ -13,6 +13,7 @@ import json
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import groupby
 
 from google.api_core import exceptions
 from google.cloud.bigquery import Table
@@ -34,6 +35,14 @@ class Intent:
 
     row: LedgerRow
     streams: tuple[tuple[str, str], ...]
+
+    def tables(self) -> list[tuple[str, list[str]]]:
+        """Each table with its streams, in order."""
+        return [(table, [name for _, name in streams]) for table, streams in groupby(self.streams, lambda each: each[0])]
+
+    def of(self, table: str) -> "Intent":
+        """The part of it that is about one table."""
+        return Intent(self.row, tuple(each for each in self.streams if each[0] == table))
 
 
 class Intents:

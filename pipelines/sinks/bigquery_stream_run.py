@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from itertools import groupby
 from types import TracebackType
 from typing import Any
 
@@ -72,9 +71,21 @@ class Writer:
 
     def finish(self, intent: Intent, at: Callable[[str], None]) -> None:
         """Commits what is not yet committed, one table after the other. Raises Failed or Transient."""
-        for table, streams in groupby(intent.streams, lambda each: each[0]):
-            bigquery_write.commit(self._client, self._named(table), [stream for _, stream in streams], self._patience)
+        for table, streams in intent.tables():
+            bigquery_write.commit(self._client, self._named(table), streams, self._patience)
             at(f"committed {table}")
+
+    def finish_rows(self, intent: Intent, at: Callable[[str], None]) -> set[str]:
+        """The same for all but the row of `runs`, as far as it goes: answers the tables whose streams BigQuery commits no more."""
+        gone = set()
+        for table, _ in intent.tables():
+            if table == LEDGER_TABLE:
+                continue
+            try:
+                self.finish(intent.of(table), at)
+            except Failed:
+                gone.add(table)
+        return gone
 
     def _pending(self, table: str, columns: tuple[Column, ...], rows: pa.RecordBatch) -> tuple[str, list[int]]:
         """(a finalized stream with the rows, the indexes of those that the table rejects: events alone may be)."""

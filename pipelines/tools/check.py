@@ -7,7 +7,7 @@ from pathlib import Path
 
 from google.api_core import exceptions
 
-from pipelines.checks import differences, here, places, roles
+from pipelines.checks import differences, ground, here, places, roles
 from pipelines.checks.clients import Clients, NotChecked
 from pipelines.checks.setting import FAULT, NOT_CHECKED, OK, Check, Result, Setting
 from pipelines.profile import read
@@ -41,12 +41,13 @@ def exit_code(results: list[Result]) -> int:
 def setting_of(options: CheckOptions, environment: Mapping[str, str]) -> Setting:
     """The launch. Raises Misconfigured where the profile cannot be read as one."""
     profile = read(options.profile, options.job)
-    quiet = Faults()  # what is wrong with these is told by their own checks
-    given = quiet.of(lambda: here.job_options(options.job, profile))
+    options_, contract_ = Faults(), Faults()  # told by the checks of both
+    given = options_.of(lambda: here.job_options(options.job, profile))
     named = getattr(given, "contract", "") or dict(profile.parameters).get("contract", "")
-    contract: Contract | None = quiet.of(lambda: load(named)) if named else None
+    contract: Contract | None = contract_.of(lambda: load(named)) if named else None
     return Setting(options.job, options.profile, profile, given, contract, environment, Clients(profile.project, options.endpoint),
-                   Clients(profile.project, options.endpoint, profile.service_account), Path(options.lock or LOCK), options.rate)
+                   Clients(profile.project, options.endpoint, profile.service_account), Path(options.lock or LOCK), options.rate or profile.rate,
+                   tuple(contract_.found), tuple(options_.found))
 
 
 def checks(setting: Setting) -> Iterator[tuple[str, Check]]:
@@ -59,6 +60,8 @@ def checks(setting: Setting) -> Iterator[tuple[str, Check]]:
     yield "quotas", here.quotas
     yield "locations of buckets", places.buckets
     yield "location of the dataset", places.tables
+    yield "subnetwork", ground.subnetwork
+    yield "who uses the job's key", ground.job_key
     yield "template", places.template
     yield "image and lock file", places.image
     yield "tables", differences.tables

@@ -1,6 +1,7 @@
 """Writes the generated parts of README and docs anew, between <!-- begin NAME --> and <!-- end NAME -->.
 
-What is generated: the table of commands, the table of options of each command, the table of parameters of each template.
+What is generated: the table of commands, the table of options of each command, the table of parameters of each template,
+the keys of a profile, the figures of a plan.
 """
 
 import re
@@ -8,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import metadata
+from pipelines import metadata, plan_data, profile
 from pipelines.__main__ import COMMANDS
 from pipelines.flags import table
 from pipelines.profile import JOBS
@@ -33,6 +34,8 @@ def parameters() -> str:
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"commands": commands, "options": options},
     "docs/flex-template.md": {"parameters": parameters},
+    "docs/launch.md": {"profile": profile.table},
+    "docs/plan.md": {"figures": plan_data.table},
 }
 
 

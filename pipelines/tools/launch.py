@@ -112,11 +112,11 @@ def _check(launch: _Launch, options: StreamOptions, contract: Contract, old: Job
     try:
         if not _reachable(launch.options):
             raise Misconfigured([Fault("the running job's graph", "is out of reach beside a Dataflow on this machine", "give --storage_endpoint")])
-        running = running_graph(launch.service.options(old.id), launch.options.storage_endpoint)
+        running, new = running_graph(launch.service.options(old.id), launch.options.storage_endpoint), todays_graph(options, contract)
     except Misconfigured as error:
         print(f"penstock launch: not checked, Dataflow's own check decides: {error}", file=sys.stderr)
         return True
-    found = difference(running, todays_graph(options, contract), {**dict(launch.profile.transform_names), **launch.names})
+    found = difference(running, new, {**dict(launch.profile.transform_names), **launch.names})
     print("\n".join(sentences(found)))
     return not found.why
 

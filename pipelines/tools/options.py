@@ -5,8 +5,9 @@ from datetime import timedelta
 
 from pipelines.flags import Days, option, required
 from pipelines.forms import IMAGE, RESOURCE
-from pipelines.options import BIGQUERY, CONTRACT, PUBSUB, STORAGE, OfContract
+from pipelines.options import BIGQUERY, CONTRACT, KMS, PUBSUB, STORAGE, OfContract
 from pipelines.profile import JOBS
+from schemas.errors import Reason
 
 SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
 
@@ -105,10 +106,13 @@ class KeysOptions:
 class OpenOptions:
     """penstock open"""
 
-    output: str = required("The tables: the --output of a job.", positional=True, metavar="OUT")
-    private_key: str = required("Private key that opens the failures (failures.private.pem of the key folder).", metavar="FILE")
-    reason: str = option("", "Only failures with this reason.", metavar="REASON")
+    output: str = required("The tables: the --output of a job.", positional=True, metavar="DIR|bq://PROJECT.DATASET")
+    private_key: str = required("What opens the failures: failures.private.pem of the key folder, or a key version of Cloud KMS.",
+                                metavar="FILE|projects/.../cryptoKeyVersions/N")
+    reason: str = option("", "Only failures with this reason.", metavar="REASON", choices=tuple(map(str, Reason)))
     run: str = option("", "Only failures of this run.", metavar="RUN")
+    kms_endpoint: str = option("", KMS, metavar="HOST:PORT", group="Keys", local=True)
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
 
 
 @dataclass(frozen=True)
@@ -169,7 +173,7 @@ class CheckOptions:
 
     job: str = required("The job that is to be launched.", choices=("stream", "batch", "replay", "reidentify"))
     profile: str = required("Profile of the environment (docs/launch.md).", metavar="FILE")
-    rate: int = option(0, "Events a second that a stream must carry: the plan for them is held against the quotas.", metavar="N", minimum=0)
+    rate: int = option(0, "Events a second that a stream must carry, in place of the profile's; held against the quotas.", metavar="N", minimum=0)
     lock: str = option("", "The lock file that the image must have been built from; else requirements.lock, where it is here.", metavar="FILE")
     endpoint: str = option("", "A stand-in for Google's services on this machine, for tests: http://localhost:PORT.", metavar="URL")
     json: bool = option(False, "Print what was found as JSON.", group="Output")

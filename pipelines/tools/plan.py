@@ -50,7 +50,7 @@ def reckon(options: PlanOptions) -> Plan:
     machine_type = profile.machine_type if profile else MACHINE
     machine = faults.of(lambda: plan_data.machine(machine_type, profile.disk_gb if profile else 0, where))
     stream = faults.of(lambda: stream_of(profile))
-    constants = plan_data.measured(contract.name if contract else "", options.cpu)
+    constants = plan_data.measured(contract.name if contract else "", stream.write if stream else "storage_write", options.cpu)
     given = dict(profile.quotas) if profile else {}
     if stream and stream.engine == "dlp" and "dlp_requests_per_minute" not in given:
         given |= {"dlp_requests_per_minute": float(stream.requests_per_minute)} if stream.requests_per_minute else (
@@ -61,7 +61,7 @@ def reckon(options: PlanOptions) -> Plan:
     assert contract and sample and machine and stream and quotas
     load_ = Load(options.rate, options.bytes or sample.event_bytes, sample.stored_bytes * (options.bytes / sample.event_bytes if options.bytes else 1.0),
                  _scaled(sample.dlp, options.bytes / sample.event_bytes if options.bytes else 1.0) if stream.engine == "dlp" else None,
-                 stream.wait.total_seconds(), getattr(stream, "write", "insert_all"))
+                 stream.wait.total_seconds(), stream.write, profile.min_workers if profile else 1)
     likeness = "--cpu" if options.cpu else plan_data.likeness(contract.name)
     return Plan(contract, load_, constants, machine, machine_type, workers(load_, constants, machine), needs(load_, constants, machine, quotas),
                 costs(load_, constants, machine, plan_data.prices()), not options.bytes, likeness)
@@ -83,7 +83,7 @@ def told(plan: Plan) -> list[str]:
     engine = "DLP" if load_.dlp else "the local engine"
     lines = [f"{plan.contract.name} {plan.contract.version}: {load_.rate:,} events/s of {load_.event_bytes:,.0f} bytes "
              f"({'its sample' if plan.measured_here else '--bytes'}), rows of {load_.stored_bytes:,.0f} bytes, de-identified by {engine}",
-             f"{plan.workers:,} workers of {plan.machine_type}: {plan.constants.cpu_seconds * 1e6:,.0f} us of CPU an event"
+             f"{plan.workers:,} worker{'s' * (plan.workers > 1)} of {plan.machine_type}: {plan.constants.cpu_seconds * 1e6:,.0f} us of CPU an event"
              + (f" (as {plan.likeness}: no benchmark ran this contract, give --cpu)" if plan.likeness not in ("--cpu", plan.contract.name) else "")
              + f", {plan.constants.busy:.0%} of each vCPU planned for", "",
              f"{'of':36}{'needed':>18}{'given':>18}{'share':>9}"]
