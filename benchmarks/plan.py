@@ -4,7 +4,7 @@
 
 The parts are those of the streaming graph (Shard, Gather, Deidentify, Infer, Window, Seal), on FnApiRunner in one process, with the local
 engine; the source hands out messages that are in memory, and rows are counted where the sinks would stand (benchmarks.sinks has those).
-The cost of the source alone is taken off. Each figure comes from a process of its own. Prints lines for pipelines/plan_measured.json.
+The cost of the source alone is taken off. Each figure comes from a process of its own. Prints the figures of pipelines/plan_measured.json.
 """
 
 import argparse
@@ -47,7 +47,7 @@ COUNTED: dict[str, int] = {}
 
 
 def main() -> int:
-    """Prints the table, then the lines."""
+    """Prints a row a contract."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--contract", default=",".join(shipped()))
     parser.add_argument("--messages", type=int, default=40_000)

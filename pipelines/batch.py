@@ -19,6 +19,7 @@ from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import listed
 from pipelines.sources.verdict import VERDICT
 from pipelines.starting import Faults, beam_options, lineage_of, means_of
+from pipelines.stopping import unwinding
 from pipelines.submitting import RUNNER
 from pipelines.trace import frames
 from schemas.contract import Contract, load
@@ -53,7 +54,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     done = (target.done(run_id) if target else Lake.done(options.output, run_id)) if options.run else None
     if done:
         return _tell(options, done)
-    with target.run(run_id) if target else Lake.writer(options.output, contract, run_id, options.partition, alone=True) as lake:
+    with unwinding(), target.run(run_id) if target else Lake.writer(options.output, contract, run_id, options.partition, alone=True) as lake:
         parts = graph.Parts(
             contract=contract, read=ReadFiles(files, contract.max_row_bytes, options.storage_endpoint, expected),
             decode=Decode(contract, keys, frozenset(options.partition) or None),

@@ -95,7 +95,8 @@ class StreamOptions(_Job, OfContract):
     output: str = required("Folder of the tables, made when missing; or a dataset of BigQuery.", metavar="DIR|bq://PROJECT.DATASET")
     for_: timedelta = option(timedelta(0), "End after so long; without it, at a signal.", metavar="SPAN", local=True)
     until_idle: timedelta = option(timedelta(0), "End when nothing has come for so long.", metavar="SPAN", local=True)
-    wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency, 5s to stay below BigQuery's quotas.", metavar="SPAN")
+    wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency, 5s to stay below BigQuery's quotas.",
+                             metavar="SPAN")
     max_messages: int = option(20_000, "A run starts at so many messages, and takes no more.", metavar="N", minimum=1, local=True)
     id_attribute: str = option("", "Message attribute that holds the id, in place of the contract's field in the body.", metavar="NAME")
     time_attribute: str = option("", "Message attribute that holds the event time (RFC 3339, or milliseconds since 1970).", metavar="NAME")

@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         for pattern, do in (
             ("POST " + _P + r"/datasets", lambda m: store.make_dataset(given["datasetReference"]["datasetId"], given)),
             ("GET " + _P + r"/datasets/(?P<dataset>[^/]+)", lambda m: store.dataset(m["dataset"])),
-            ("GET " + _T, lambda m: {"tables": [{"tableReference": _reference(service, d, t)} for d, t in store.tables if d == m["dataset"]]}),
+            ("GET " + _T, lambda m: {"tables": [{"tableReference": _reference(service, m["dataset"], t)} for t in store.names(m["dataset"])]}),
             ("POST " + _T, lambda m: _shown(service, m["dataset"], given["tableReference"]["tableId"], (make_view if "view" in given else Store.make_table)(
                 store, m["dataset"], given["tableReference"]["tableId"], given))),
             ("GET " + _T + r"/(?P<table>[^/]+)", lambda m: _shown(service, m["dataset"], m["table"], store.table(m["dataset"], m["table"]))),

@@ -67,6 +67,10 @@ class Store:
             raise Refused(404, "notFound", f"Not found: Table {dataset}.{name}")
         return self.tables[dataset, name]
 
+    def names(self, dataset: str) -> list[str]:
+        self.dataset(dataset)
+        return [table for other, table in self.tables if other == dataset]
+
     def make_table(self, dataset: str, name: str, resource: dict[str, Any]) -> dict[str, Any]:
         self.dataset(dataset)
         self._expire(dataset, name)

@@ -1,7 +1,11 @@
 """One run at a time on a day of a dataset: who is refused, who takes over, what is left behind."""
 
 import json
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
@@ -217,6 +221,22 @@ def test_batch_refuses_a_day_that_another_run_writes(service, census, key_folder
     assert main([*given, "--partition=2026-03-04", "--run=nightly"]) == 0, "a retry takes over"
     assert runs(service) == {f"{PREFIX}20260305": "nightly"}, "what it took over is let go at its end"
     assert [r["run"] for r in service.ask("select run from ds.runs where partitions like '%04%'")] == ["nightly"]
+
+
+def test_a_batch_that_is_told_to_end_lets_its_days_go(service, census, key_folder, tmp_path) -> None:
+    endpoint = f"--bigquery_endpoint={service.url}"
+    assert main(["tables", "--contract=census", "--output=bq://project.ds", endpoint, "--apply"]) == 0
+    service.faults = [Fault("^PUT /upload/", "slow", seconds=30)]
+    service.calls.clear()
+    job = subprocess.Popen([sys.executable, "-m", "pipelines", "batch", "--contract=census", f"--input={census}/*.ndjson", "--output=bq://project.ds",
+                            f"--keys={key_folder}", endpoint, "--partition=2026-03-03,2026-03-04", f"--staging={tmp_path}"], stderr=subprocess.DEVNULL)
+    limit = time.monotonic() + 60
+    while not any(call.startswith("PUT /upload/") for call in service.calls):
+        assert time.monotonic() < limit and job.poll() is None
+        time.sleep(0.05)
+    assert len(runs(service)) == 2
+    job.terminate()
+    assert job.wait(20) == -signal.SIGTERM and runs(service) == {} and list(tmp_path.iterdir()) == []
 
 
 def test_a_backfill_refuses_a_day_that_another_run_writes(service, key_folder, tmp_path) -> None:

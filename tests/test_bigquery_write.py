@@ -182,6 +182,18 @@ def test_a_commit_is_done_once_whatever_becomes_of_its_answer(kind, world) -> No
     assert world.ids() == [1, 2] and world.write.faults[0].times == 0
 
 
+def test_a_commit_that_was_done_is_done_whatever_the_service_calls_a_second_one(world) -> None:
+    pending, other = (Pending(world.client, TABLE, SCHEMA, QUICK) for _ in range(2))
+    pending.append(batch(1, 2))
+    assert (pending.finish(), other.finish()) == (2, 0)
+    world.write.faults = [Fault("commit", "lost"), Fault("commit", "FAILED_PRECONDITION", 2)]
+    commit(world.client, TABLE, [pending.name], QUICK)
+    assert world.ids() == [1, 2]
+    with pytest.raises(Failed, match="ds.t: FAILED_PRECONDITION"):
+        commit(world.client, TABLE, [pending.name, other.name], QUICK)
+    commit(world.client, TABLE, [other.name], QUICK)
+
+
 def test_many_threads_share_a_stream(world) -> None:
     stream, told = world.rows(), []
     world.write.faults = [Fault("append", "cut", 3, after=10)]

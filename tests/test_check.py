@@ -149,7 +149,7 @@ def test_workers_reach_google(launch) -> None:
 def test_googles_accounts_use_the_jobs_key(launch) -> None:
     missing = launch.world.users.pop().removeprefix("serviceAccount:")
     _, results = launch.checked()
-    assert f"{missing} has no roles/cloudkms.cryptoKeyEncrypterDecrypter on the key itself" in unknown(results)["who uses the job's key"]
+    assert f"{missing} lack roles/cloudkms.cryptoKeyEncrypterDecrypter on the key itself" in unknown(results)["who uses the job's key"]
     launch.profile["kms_key"] = "none"
     assert launch.checked()[1]["who uses the job's key"].state == check.OK
 
@@ -270,6 +270,8 @@ def test_dlp_is_asked_where_the_job_runs(launch) -> None:
 
 def test_quotas_are_held_against_the_plan(launch) -> None:
     launch.profile["quotas"] = {"compute_cpus": 4}
+    assert "nobody says what is given of compute_disk_gb" in unknown(launch.checked(rate=10)[1])["quotas"]
+    launch.profile["quotas"] = {"compute_cpus": 4, "compute_disk_gb": 500}
     _, results = launch.checked(rate=500_000)
     told = wrong(results)["quotas"]
     assert "quota compute_cpus: 500,000 events/s need" in told and "given are 4" in told

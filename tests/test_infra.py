@@ -13,9 +13,6 @@ from pipelines import options
 from pipelines.checks.permissions import PROCESSES
 from pipelines.flags import declared
 from schemas import views
-
-pytest.importorskip("hcl2", reason="python-hcl2 is not installed: make dev")
-
 from tests import infra_policies  # noqa: E402
 from tests.terraform_files import argument_faults, files, locals_of, read, waits_for  # noqa: E402
 from tests.workflow_steps import steps  # noqa: E402

@@ -1,12 +1,16 @@
 """The replay job on a dataset of BigQuery: the same rows come out as on a lake, whatever breaks on the way."""
 
+import base64
 import itertools
 import json
+import multiprocessing
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -19,9 +23,11 @@ from pipelines.sinks.bigquery_replays import DatasetTables
 from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
 from pipelines.sinks.lake import Lake
 from schemas.contract import load
+from tests.bigquery_emulator import MISSING as EMULATOR_MISSING
+from tests.bigquery_emulator import emulator
 from tests.bigquery_server import BigQuery, Fault
 from tests.kms_server import VERSION, Service, serve
-from tests.replaying import ask, flags, replay, unsealed, worlds
+from tests.replaying import ask, die, flags, replay, unsealed, worlds
 from transforms import keys
 
 OUT = "bq://project.ds"
@@ -58,7 +64,7 @@ def fill(service: BigQuery, lake: Path, contract: str = "census") -> None:
     service.calls.clear()
 
 
-def given(made: dict[str, Path], service: BigQuery, *more: str) -> list[str]:
+def given(made: dict[str, Path], service: BigQuery | SimpleNamespace, *more: str) -> list[str]:
     return [*flags(made["next"], made["keys"], Path("x"), *more)[:1], f"--failures={OUT}", f"--bigquery_endpoint={service.url}",
             *flags(made["next"], made["keys"], Path("x"), *more)[2:]]
 
@@ -135,6 +141,44 @@ def test_a_replay_killed_at_a_step_is_finished_by_the_next_one(step, made, servi
     as_new(made, service)
     assert ("of a replay that died is finished" in capsys.readouterr().out) == (step == "failures"), "what had loaded all is not in need of it"
     assert go(made, service) == 0 and "nothing was replayed" in capsys.readouterr().out
+
+
+def test_killed_for_real_while_it_holds_days(made, service) -> None:
+    """Nothing is let go and nothing tidied up; the next replay takes all of it over at once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.replaying"])
+    child = context.Process(target=die, args=(options(made, service), "failures", 1, 64 << 20))
+    child.start()
+    child.join(60)
+    assert child.exitcode == -9
+    held = [name for _, name in service.store.tables if name.startswith("penstock_writing_")]
+    assert len(held) == service.ask("SELECT count(DISTINCT d) AS n FROM ds.events WHERE run IS NOT NULL")[0]["n"] > 0
+    assert go(made, service) == 0
+    as_new(made, service)
+
+
+def test_the_same_on_bqemulator(made) -> None:
+    """Somebody else's idea of GoogleSQL and of loads: an undisturbed replay stores the same there."""
+    with emulator("project") as there:
+        if there is None:
+            pytest.skip(EMULATOR_MISSING)
+        client, named = connect("project", there[0]), dataset(OUT)
+        client.create_dataset("ds")
+        for table in compare(client, named, wanted_tables(load("census"), ""), QUICK):
+            apply(client, named, table, QUICK)
+        for table in ("events", "failures", "runs"):
+            rows = [{name: plain(value) for name, value in row.items() if value is not None} for row in ask(made["old"], f"select * from {table}")]
+            for first in range(0, len(rows), 500):
+                assert client.insert_rows_json(f"project.ds.{table}", rows[first:first + 500], retry=None) == []
+        assert main(given(made, SimpleNamespace(url=there[0]))) == 0
+        found = client.query("SELECT application_id, id_hash, content_hash, run IS NULL AS batch FROM ds.events ORDER BY application_id").result()
+        assert [tuple(r)[:3] for r in found] == [tuple(r.values()) for r in ask(made["new"], "select application_id, id_hash, content_hash from events order by 1")]
+        marked = client.query("SELECT COUNT(*) AS n, COUNT(DISTINCT CONCAT(origin, reason)) AS m FROM ds.replays").result()
+        assert [tuple(r) for r in marked] == [(ask(made["old"], "select count(*) as n from failures")[0]["n"],) * 2]
+
+
+def plain(value: object) -> object:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value.isoformat() if isinstance(value, date) else value
 
 
 @pytest.mark.parametrize("seed", [2])

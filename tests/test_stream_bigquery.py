@@ -182,11 +182,7 @@ def test_nothing_that_a_stream_sends_shows_or_leaves_holds_a_secret(short, place
     place.write.faults = [Fault("^append .*events", "lost"), Fault("^commit", "lost")]
     seen = run(tmp_path / "world", *arguments(short, place, tmp_path / "keys", "--until_idle=1s", "--max_messages=100"))
     assert seen.code == 0, seen.text()
-    place.service.store.tables["ds", "events"]["schema"]["fields"].pop()
-    short.publish(TOPIC, [line.replace(b"2026-03-0", b"2026-03-1") for line in lines])
-    changed = run(tmp_path / "changed", *arguments(short, place, tmp_path / "keys", "--until_idle=1s"))
-    assert changed.code == 2 and "lacks watermark" in changed.text()
-    outputs = {f"{n} {what}": content for n, one in enumerate((seen, changed)) for what, content in one.outputs.items()}
+    outputs = dict(seen.outputs)
     assert any("stream.trying" in what for what in outputs)
     outputs |= {f"request {n}": body for n, body in enumerate(place.service.bodies)}
     outputs |= {f"table {name}": repr(place.ask(f"select * from ds.{name}")).encode() for name in ("events", "failures", "runs")}

@@ -45,8 +45,9 @@ def job_key(setting: Setting) -> list[Fault]:
         return [Fault(f"{setting.where}: kms_key", "is not there", "make it (infra/ does), or correct the profile")]
     number = project.name.rpartition("/")[2]
     members = {member for binding in policy.bindings if binding.role == _USES_KEY for member in binding.members}
-    lacking = [f"service-{number}@{name}.iam.gserviceaccount.com" for name in _AGENTS if f"serviceAccount:service-{number}@{name}.iam.gserviceaccount.com" not in members]
+    agents = [f"service-{number}@{name}.iam.gserviceaccount.com" for name in _AGENTS]
+    lacking = [agent for agent in agents if f"serviceAccount:{agent}" not in members]
     if lacking:
         # A grant on the ring or the project would do as well, and is not seen from here.
-        raise NotChecked(f"{', '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} no {_USES_KEY} on the key itself; the ring or the project may grant it")
+        raise NotChecked(f"{' and '.join(lacking)} lack {_USES_KEY} on the key itself; the ring or the project may grant it")
     return []

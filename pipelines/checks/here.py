@@ -90,5 +90,9 @@ def quotas(setting: Setting) -> list[Fault]:
     if not setting.rate:
         raise NotChecked("no rate is given: say rate: in the profile, or --rate=EVENTS_A_SECOND")
     plan = reckon(PlanOptions(contract=dict(setting.profile.parameters).get("contract", ""), rate=setting.rate, profile=setting.where))
-    return [Fault(f"quota {n.quota.name}", f"{setting.rate:,} events/s need {n.needed:,.0f} {n.quota.unit}, given are {n.quota.given:,.0f}", n.quota.remedy)
-            for n in plan.needs if n.share is not None and n.share > 1]
+    found = [Fault(f"quota {n.quota.name}", f"{setting.rate:,} events/s need {n.needed:,.0f} {n.quota.unit}, given are {n.quota.given:,.0f}", n.quota.remedy)
+             for n in plan.needs if n.share is not None and n.share > 1]
+    unknown = [n.quota.name for n in plan.needs if n.share is None]
+    if unknown and not found:
+        raise NotChecked(f"the others suffice, but nobody says what is given of {', '.join(unknown)}: put it under quotas: in the profile")
+    return found

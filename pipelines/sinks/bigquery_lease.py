@@ -65,7 +65,7 @@ class Lease:
         found = []
         for day in self._days:
             try:
-                other = self._take(day)
+                other = self._living(day) if found else self._take(day)  # whoever was refused stands in nobody's way
             except Transient as error:
                 found.append(Fault(_told(day), str(error), "try again, or check --bigquery_endpoint"))
                 break
@@ -133,15 +133,20 @@ class Lease:
         """Why the tables are another's in the other way: a stream's beside our days, or days beside our stream."""
         try:
             for other in self._others():
-                there = self._there(other)
-                hold = _hold(there) if there is not None else None
-                if hold and (hold.until is None or hold.until > self._clock()):
+                hold = self._living(other)
+                if hold:
                     ends = f"; if it was killed, its hold ends at {hold.until:%Y-%m-%d %H:%M:%S} UTC" if hold.until else ""
                     return [Fault(_told(other), f"is being written by {'' if other == STREAM else 'run '}{hold.run}",
                                   f"wait for its end, or end it{'; messages wait in Pub/Sub meanwhile' if other == STREAM else ''}{ends}")]
         except (exceptions.GoogleAPICallError, Transient) as error:
             return [Fault("--output", f"BigQuery does not show who writes the tables: {reason(error)}", "try again")]
         return []
+
+    def _living(self, day: What) -> Hold | None:
+        """The other run that holds this day."""
+        there = self._there(day)
+        hold = _hold(there) if there is not None else None
+        return hold if hold and (hold.until is None or hold.until > self._clock()) and not (self._over and hold.run == self._run) else None
 
     def _others(self) -> list[What]:
         if STREAM not in self._days:

@@ -47,7 +47,8 @@ from transforms.deduplicate import Marks, deduplicate
 from transforms.fates import REFUSED, REPEATED, STORED
 from transforms.ledger import LedgerRow, Tally
 
-_FENCE, _FIRST, _LAST = "penstock_fence", "penstock_first", "penstock_last"
+_BY, _FENCE = "penstock_by", "penstock_fence"  # labels of jobs: the replay whose run it is, or one that finishes it
+_FIRST, _LAST = "penstock_first", "penstock_last"  # the days of the events
 _LEASED = "replay"  # of all replays one name: their turns, not the leases, keep them apart
 
 
@@ -90,7 +91,7 @@ class Part:
             if events and self.contract.windows is not None:
                 rewindow(self.place, self.dataset, self.contract, days, run, self.at)
             self.at("compare")
-            there, fingerprint = _stored(self, days[0], days[-1]) if events else ({}, NOTHING)
+            there, fingerprint = _stored(self.place, self.dataset, columns, run, days[0], days[-1]) if events else ({}, NOTHING)
         reasons = refused(self.place, self.dataset, run)
         wanted, row = row, replace(row, stored=sum(d.rows for d in there.values()), refused=sum(reasons.values()), reasons=reasons,
                                    fingerprint=fingerprint, ended=clock())
@@ -109,8 +110,8 @@ class Part:
         self._own(Load(f"penstock-{self.hand.run}-{step}", f"{self.dataset.name}.{table}", source, replace=replace, labels=told))
 
     def _own(self, what: Load) -> None:
-        labels = {"penstock_run": self.hand.run.lower()[:63], "penstock_by": self.turn.holder, **what.labels}
-        if dict(loaded(self.place, what._replace(labels=labels)).labels) != labels:
+        labels = {"penstock_run": self.hand.run.lower()[:63], _BY: self.turn.holder, **what.labels}
+        if loaded(self.place, what._replace(labels=labels)).labels.get(_BY) != self.turn.holder:
             raise Lost(TAKEN)
 
     def _hold(self, days: list[date], held: ExitStack) -> None:
@@ -161,8 +162,8 @@ def finish(place: Place, dataset: Dataset, contract: Contract, turn: Turn, hand:
     tried = tried.filter(pc.is_in(tried["outcome"], pa.array(came, pa.string())))
     if not tried.num_rows:
         return None
-    part = Part(place, dataset, contract, turn, hand, "", at)
-    there, fingerprint = _stored(part, *(date.fromisoformat(events.labels[name]) for name in (_FIRST, _LAST))) if events else ({}, NOTHING)
+    there, fingerprint = _stored(place, dataset, stored_columns(contract), hand.run, *(date.fromisoformat(events.labels[name]) for name in (_FIRST, _LAST))
+                                 ) if events else ({}, NOTHING)
     if there and contract.windows is not None:
         rewindow(place, dataset, contract, map(date.fromisoformat, there), hand.run, at)
     step("replays", REPLAYS_TABLE, as_parquet(tried.combine_chunks().to_batches(), REPLAYS))
@@ -175,8 +176,7 @@ def finish(place: Place, dataset: Dataset, contract: Contract, turn: Turn, hand:
     return row
 
 
-def _stored(part: Part, first: date, last: date) -> tuple[dict[str, Rows], str]:
-    """(the events of the run, by day; their fingerprint)."""
-    columns = stored_columns(part.contract)
-    return counted(part.place, part.dataset, columns, fingerprinted(columns), "run = @run AND d BETWEEN @first AND @last", [
-        ScalarQueryParameter("run", "STRING", part.hand.run), ScalarQueryParameter("first", "DATE", first), ScalarQueryParameter("last", "DATE", last)])
+def _stored(place: Place, dataset: Dataset, columns: tuple[Column, ...], run: str, first: date, last: date) -> tuple[dict[str, Rows], str]:
+    """(the events of a run, by day; their fingerprint)."""
+    return counted(place, dataset, columns, fingerprinted(columns), "run = @run AND d BETWEEN @first AND @last", [
+        ScalarQueryParameter("run", "STRING", run), ScalarQueryParameter("first", "DATE", first), ScalarQueryParameter("last", "DATE", last)])

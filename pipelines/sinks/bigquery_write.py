@@ -16,7 +16,7 @@ from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
 from pipelines.sinks.bigquery_append import OK, Answer, Appends
-from pipelines.sinks.bigquery_client import Patience
+from pipelines.sinks.bigquery_client import Patience, passes
 from pipelines.sinks.bigquery_jobs import Failed
 from pipelines.sinks.bigquery_sending import Sending, asked, short, wide
 from schemas.errors import Fault, Misconfigured
@@ -145,8 +145,8 @@ def commit(client: BigQueryWriteClient, table: str, names: list[str], patience: 
     def once() -> None:
         try:
             answer = client.batch_commit_write_streams(request, retry=None, timeout=patience.answer)
-        except exceptions.GoogleAPICallError:
-            if done():
+        except exceptions.GoogleAPICallError as error:
+            if not passes(error) and done():  # an earlier try did it
                 return
             raise
         if answer.stream_errors and not done():

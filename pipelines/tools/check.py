@@ -29,7 +29,7 @@ def run(options: CheckOptions, environment: Mapping[str, str] = os.environ) -> i
     else:
         print("\n".join(line for result in results for line in told(result)))
         unknown = sum(result.state == NOT_CHECKED for result in results)
-        print(f"\n{len(results)} checks: {sum(r.state == OK for r in results)} ok, {len(faults)} faults, {unknown} not checked")
+        print(f"\n{len(results)} checks: {sum(r.state == OK for r in results)} ok, {len(faults)} fault{'s' * (len(faults) != 1)}, {unknown} not checked")
     return exit_code(results)
 
 
