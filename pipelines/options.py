@@ -95,7 +95,7 @@ class StreamOptions(_Job, OfContract):
     output: str = required("Folder of the tables, made when missing; or a dataset of BigQuery.", metavar="DIR|bq://PROJECT.DATASET")
     for_: timedelta = option(timedelta(0), "End after so long; without it, at a signal.", metavar="SPAN", local=True)
     until_idle: timedelta = option(timedelta(0), "End when nothing has come for so long.", metavar="SPAN", local=True)
-    wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency, 5s to stay below BigQuery's quotas.",
+    wait: timedelta = option(timedelta(seconds=1), "A run starts when the oldest message is that old; 200ms for low latency, 5s for BigQuery's quotas.",
                              metavar="SPAN")
     max_messages: int = option(20_000, "A run starts at so many messages, and takes no more.", metavar="N", minimum=1, local=True)
     id_attribute: str = option("", "Message attribute that holds the id, in place of the contract's field in the body.", metavar="NAME")
@@ -108,6 +108,8 @@ class StreamOptions(_Job, OfContract):
     expansion_service: str = option("", "For exactly_once: the jar of Beam's Java expansion service for Google Cloud, or where one runs; else the jar that "
                                     "Beam keeps.", metavar="JAR|HOST:PORT", group="BigQuery")
     json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output", local=True)
+    shards: int = option(64, "On Dataflow: groups of ids, each worked on by one thread at a time. It may not change while a job lives or is updated.",
+                         group="Beam", metavar="N", minimum=1)
     runner: str = option("DirectRunner", "Beam runner; DirectRunner is bounded runs on FnApiRunner, DataflowRunner the streaming graph.",
                          group="Beam", metavar="NAME")
 

@@ -51,11 +51,11 @@ def likeness(contract: str) -> str:
     return contract if contract in times else max(times, key=lambda name: times[name])
 
 
-def measured(contract: str, write: str, cpu_s_per_1000: float = 0.0) -> Measured:
+def measured(contract: str, write: str, shards: int, cpu_s_per_1000: float = 0.0) -> Measured:
     """The constants for a contract and a way to write. cpu_s_per_1000: in place of the benchmarks', sink included."""
     values = {line["name"]: line["value"] for line in read(MEASURED) if not {"contract", "write"} & line.keys()}
     sinks = {line["write"]: line["value"] for line in read(MEASURED) if "write" in line}
-    return Measured(cpu_seconds=(cpu_s_per_1000 or measured_times()[likeness(contract)] + sinks[write]) / 1_000, **values)
+    return Measured(cpu_seconds=(cpu_s_per_1000 or measured_times()[likeness(contract)] + sinks[write]) / 1_000, shards=shards, **values)
 
 
 def quotas(region: str, given: Mapping[str, float], max_workers: int | None, shards: int, where: str) -> dict[str, Quota]:
@@ -75,8 +75,8 @@ def quotas(region: str, given: Mapping[str, float], max_workers: int | None, sha
         number = given[name] if own else line.get("regions", {}).get(region, line["given"])
         found[name] = Quota(name, number, line["unit"], where if own else f"{line['kind']}: {line['source']} ({line['date']})", line["remedy"])
     found["max_workers"] = Quota("max_workers", max_workers, "workers that the profile allows", where, "raise max_workers in the profile")
-    found["shards"] = Quota("shards", shards, "keys of Gather, each worked on by one thread", "transforms/gather.py",
-                            "no setting does: the number of shards is fixed while a job lives. Split the topic over several jobs")
+    found["shards"] = Quota("shards", shards, "groups of ids, each worked on by one thread", where,
+                            "raise --shards (shards under parameters: in the profile) before the job first starts: it is fixed while the job lives")
     return found
 
 

@@ -62,7 +62,7 @@ def parts(options: StreamOptions, contract: Contract, means: Means, tables: Data
     insert = sink(options, tables)
     return graph.Parts(
         contract=contract, read=read, decode=None,
-        deduplicate=Gather(contract, options.subscription, Decoder(contract, keys, known), known, wait=options.wait), engine=engine,
+        deduplicate=Gather(contract, options.subscription, Decoder(contract, keys, known), known, options.shards, wait=options.wait), engine=engine,
         handler=handler, public_pem=keys.public_pem(), run=run_id,
         events=insert("events", stored_columns(contract), run_id), failures=insert("failures", FAILURES),
         window=WindowStream(contract) if contract.windows else None,

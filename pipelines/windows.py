@@ -14,6 +14,7 @@ from pipelines.options import WindowsOptions
 from pipelines.sinks.bigquery import dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_jobs import Failed, Place
+from pipelines.sinks.bigquery_lease import STREAM, Lease
 from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
 from pipelines.sinks.bigquery_windows import rewindow_all
 from pipelines.sinks.lake import Lake, Rewindowed
@@ -49,14 +50,17 @@ def _dataset(options: WindowsOptions, contract: Contract, name: str) -> Rewindow
     named, patience = dataset(options.output), Patience(seconds=15.0)
     client = connect(named.project, options.bigquery_endpoint)
     try:
-        where = location(client, named, patience)
+        place = Place(client, location(client, named, patience), Patience())
         found = faults(named, compare(client, named, wanted_tables(contract, ""), patience), loading=True)
     except Transient as error:
         raise Misconfigured([Fault("--output", str(error), "try again, or check --bigquery_endpoint")]) from None
     if found:
         raise Misconfigured(found)
+    lease = Lease(place._replace(patience=patience), named, name, options.partition or [STREAM])
+    lease.take()
     try:
-        events, changed = rewindow_all(Place(client, where, Patience()), named, contract, options.partition, name)
+        with lease.renewed():
+            events, changed = rewindow_all(place, named, contract, options.partition, name)
     except (Failed, Transient) as error:
         print(f"penstock windows failed: {error}; some days are as they were: run it again", file=sys.stderr)
         return None

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines import plan_data, plan_sample
 from pipelines.__main__ import main
+from pipelines.options import StreamOptions
 from pipelines.plan_model import needed
 from pipelines.tools.docs import written
 from schemas.contract import load, shipped
@@ -56,8 +57,8 @@ def test_every_line_says_where_it_is_from(file) -> None:
 
 
 def test_constants_of_the_graph_are_those_of_the_code() -> None:
-    constants = plan_data.measured("census", "storage_write")
-    assert constants.shards == gather.SHARDS
+    constants = plan_data.measured("census", "storage_write", 64)
+    assert StreamOptions(contract="-", subscription="-", output="-").shards == gather.SHARDS
     assert constants.batch == gather.Gather.__init__.__defaults__[2]  # most
 
 
@@ -78,10 +79,12 @@ def test_each_shipped_contract_can_be_planned(name, capsys) -> None:
     assert plan["workers"] == 1 and plan["usd"] > 0
 
 
-def test_a_million_a_second_gives_way_where_the_graph_does(capsys) -> None:
+def test_a_million_a_second_gives_way_where_the_graph_does_unless_it_has_more_shards(capsys, tmp_path) -> None:
     plan = planned(capsys, "--contract=census", "--rate=1000000")
     assert plan["raise_first"][0]["name"] == "shards"  # 64 keys, each one thread
     assert plan["workers"] > 50
+    more = planned(capsys, "--contract=census", "--rate=1000000", f"--profile={profile(tmp_path, parameters={'shards': 512}, max_workers=200)}")
+    assert "shards" not in [need["name"] for need in more["raise_first"]]
 
 
 def test_the_profile_says_what_there_is(capsys, tmp_path) -> None:
@@ -167,9 +170,9 @@ def test_a_contract_that_no_benchmark_ran_is_taken_as_the_slowest() -> None:
     ways = {line["write"]: line["value"] for line in plan_data.read(plan_data.MEASURED) if "write" in line}
     assert set(ways) == {"storage_write", "insert_all", "exactly_once"}
     for way, sink in ways.items():
-        assert plan_data.measured("own", way).cpu_seconds == pytest.approx((max(times.values()) + sink) / 1_000)
-        assert plan_data.measured("census", way).cpu_seconds == pytest.approx((times["census"] + sink) / 1_000)
-    assert plan_data.measured("own", "insert_all", 0.5).cpu_seconds == 0.0005
+        assert plan_data.measured("own", way, 64).cpu_seconds == pytest.approx((max(times.values()) + sink) / 1_000)
+        assert plan_data.measured("census", way, 64).cpu_seconds == pytest.approx((times["census"] + sink) / 1_000)
+    assert plan_data.measured("own", "insert_all", 64, 0.5).cpu_seconds == 0.0005
 
 
 def test_the_words_show_the_figures(capsys, tmp_path) -> None:

@@ -30,6 +30,7 @@ from transforms.rebuild import rebuild
 OUT = "bq://project.ds"
 QUICK = Patience(seconds=3.0, first=0.02, answer=5.0, job=5.0)
 FEW = 3_000
+COUNT = {"telemetry": "readings", "gaming": "plays"}
 KINDS = ["telemetry", "gaming"]  # hours with a model, sessions
 
 
@@ -102,6 +103,8 @@ def test_windows_are_made_of_the_stored_events_of_some_days_or_all(contract, lak
     service.store.db.execute("DELETE FROM ds.windows WHERE d = (SELECT max(d) FROM ds.windows)")
     service.store.db.execute(f"""INSERT INTO ds.windows SELECT * REPLACE (window_start + INTERVAL 300 DAY AS window_start, window_end + INTERVAL 300 DAY AS window_end,
                                  d + 300 AS d) FROM ds.windows WHERE d = DATE '{days[0]}'""")
+    service.store.db.execute("""INSERT INTO ds.windows SELECT * REPLACE (4 AS pane, 's' AS run) FROM ds.windows WHERE rows > 2 UNION ALL
+                                SELECT * REPLACE (window_start AS window_end, 5 AS pane, 's' AS run) FROM ds.windows WHERE rows = 2""".replace("rows", COUNT[contract]))
     rewindow_all(place, dataset(OUT), load(contract), [], "r", most=FEW // 4)
     assert windows(service) == lake, "also a few days at a time; a day without events is emptied"
 

@@ -46,7 +46,7 @@ def _plain(value: pa.Scalar) -> Any:
 class AppendRows(beam.PTransform):
     """Batches to rows of a table that is there, under the table's columns. Bundles fail where the service stays away or the table has changed."""
 
-    def __init__(self, table: str, columns: tuple[Column, ...], run: str = "", endpoint: str = "", patience: Patience = Patience()) -> None:
+    def __init__(self, table: str, columns: tuple[Column, ...], run: str = "", endpoint: str = "", patience: Patience = Patience(first=0.1)) -> None:
         """table: projects/P/datasets/D/tables/T; run: where given, the batches are events, and belong to it; endpoint: as connect takes it."""
         super().__init__()
         self._fn = _AppendFn(table, columns, run, endpoint, patience)

@@ -62,7 +62,7 @@ class Lease:
 
     def take(self) -> None:
         """Holds all the days or none. Raises Misconfigured, with every day that another run holds."""
-        found = []
+        found: list[Fault] = []
         for day in self._days:
             try:
                 other = self._living(day) if found else self._take(day)  # whoever was refused stands in nobody's way

@@ -55,16 +55,16 @@ def rewindow(place: Place, dataset: Dataset, contract: Contract, days: Iterable[
                     lambda low, high: _between(place, dataset, contract, low, high), contract.windows, contract.time)
     changes = Changes(completed(found.rows, contract, scorer(contract.windows), None), found.gone)
     columns = window_columns(contract)
-    schema, come = arrow_schema(columns), pa.Table.from_batches([changes.rows])
-    went = {(row["key"], row["window_start"]) for row in changes.gone.to_pylist()}
-    touched = {start.date() for _, start in went} | set(come["d"].to_pylist())
+    schema, new = arrow_schema(columns), pa.Table.from_batches([changes.rows])
+    changed = {(row["key"], row["window_start"]) for rows in (changes.gone, changes.rows.select(["key", "window_start"])) for row in rows.to_pylist()}
+    touched = {start.date() for _, start in changed}
     once = secrets.token_hex(4)  # a job of this time alone: what an earlier try loaded may have been replaced since
     for day in sorted(touched, reverse=True):
         at(f"windows {day}")
         there = pa.Table.from_batches(batches(place, f"SELECT {_listed(c.name for c in columns)} FROM {named(dataset, WINDOWS_TABLE)} WHERE d = @day",
                                               schema, [ScalarQueryParameter("day", "DATE", day)]), schema)
-        stays = [of not in went for of in zip(there["key"].to_pylist(), there["window_start"].to_pylist())]
-        rows = pa.concat_tables([there.filter(pa.array(stays, pa.bool_())), come.filter(pc.equal(come["d"], day))])
+        stays = [(key, start) not in changed and end > start for key, start, end in zip(*(there[name].to_pylist() for name in _EDGES))]
+        rows = pa.concat_tables([there.filter(pa.array(stays, pa.bool_())), new.filter(pc.equal(new["d"], day))])
         load(place, Load(f"penstock-{run}-{WINDOWS_TABLE}-{day}-{once}", f"{dataset.name}.{WINDOWS_TABLE}${day:%Y%m%d}",
                          as_parquet(rows.combine_chunks().to_batches(), columns), replace=True, labels={"penstock_run": run.lower()[:63]}))
     return Rewindowed(changes.rows.num_rows, changes.gone.num_rows)
@@ -105,11 +105,16 @@ def _events(place: Place, dataset: Dataset, contract: Contract, first: date, las
 
 
 def _between(place: Place, dataset: Dataset, contract: Contract, low: int, high: int) -> pa.RecordBatch:
-    """key, window_start and window_end of the windows that end after low and start before high (microseconds)."""
+    """key, window_start and window_end of the windows that end after low and start before high (microseconds): as they stand, for
+    a stream adds each as a pane of its own, and says of a session that is no more that it ends where it starts."""
     assert contract.windows is not None
     known = window_schema(contract.windows)
     schema = pa.schema([known.field(name) for name in _EDGES])
-    found = batches(place, f"SELECT {_listed(_EDGES)} FROM {named(dataset, WINDOWS_TABLE)} WHERE window_end > @low AND window_start < @high", schema,
+    found = batches(place, f"""
+        SELECT {_listed(_EDGES)} FROM (
+          SELECT * FROM {named(dataset, WINDOWS_TABLE)} WHERE window_start < @high
+          QUALIFY ROW_NUMBER() OVER (PARTITION BY d, key, window_start ORDER BY pane DESC, run DESC) = 1)
+        WHERE window_end > @low AND window_end > window_start""", schema,
                     [ScalarQueryParameter(name, "TIMESTAMP", _EPOCH + timedelta(microseconds=at)) for name, at in (("low", low), ("high", high))])
     table = pa.Table.from_batches(found, schema).combine_chunks()
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)

@@ -50,7 +50,7 @@ def reckon(options: PlanOptions) -> Plan:
     machine_type = profile.machine_type if profile else MACHINE
     machine = faults.of(lambda: plan_data.machine(machine_type, profile.disk_gb if profile else 0, where))
     stream = faults.of(lambda: stream_of(profile))
-    constants = plan_data.measured(contract.name if contract else "", stream.write if stream else "storage_write", options.cpu)
+    constants = plan_data.measured(contract.name if contract else "", stream.write if stream else "storage_write", stream.shards if stream else 1, options.cpu)
     given = dict(profile.quotas) if profile else {}
     if stream and stream.engine == "dlp" and "dlp_requests_per_minute" not in given:
         given |= {"dlp_requests_per_minute": float(stream.requests_per_minute)} if stream.requests_per_minute else (
