@@ -39,10 +39,18 @@ def test_reserved_names_pass_by_their_names() -> None:
         parse(COMMANDS["reidentify"].options, ["out", *given], beam=True)
 
 
-@pytest.mark.parametrize("flag", ["--max_workers=3", "--subscripton=x", "--additional_experiments=a", "--worker_machine=n2"])
-def test_what_neither_knows_is_refused(flag: str) -> None:
+@pytest.mark.parametrize("flag", ["--max_workers=3", "--subscripton=x", "--worker_machine=n2"])
+def test_what_looks_misspelt_is_refused(flag: str) -> None:
     with pytest.raises(Misconfigured, match=re.escape(flag.split("=")[0])):
         parse(COMMANDS["stream"].options, [*LAUNCHER, *JOB, flag], beam=True)
+
+
+def test_a_flag_of_a_newer_launcher_is_told_and_not_used(capsys) -> None:
+    options, _ = parse(COMMANDS["stream"].options, [*LAUNCHER, *JOB, "--zzz_novelty=secret"], beam=True)
+    told = capsys.readouterr().err
+    assert options.output == "bq://p-12345.ds" and "--zzz_novelty is not used" in told and "secret" not in told
+    with pytest.raises(Misconfigured, match="zzz_novelty"):
+        parse(COMMANDS["stream"].options, [*JOB, "--zzz_novelty=x"], beam=True)
 
 
 @pytest.mark.parametrize(("job", "arguments", "told"), [

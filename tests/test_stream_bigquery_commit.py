@@ -298,7 +298,8 @@ def test_one_stream_at_a_time(world) -> None:
         tables.state()
         with pytest.raises(Misconfigured, match=r"bq://project.ds: is held by the stream \S+ of projects/p/subscriptions/s \(process \d+ on "):
             world.opened()
-        with pytest.raises(Misconfigured, match=r"the tables: is being written by the stream of projects/p/subscriptions/s on \S+ \(\w+\)"):
+        with pytest.raises(Misconfigured, match=r"the tables: is being written by the stream of projects/p/subscriptions/s on \S+ \(\w+\); "
+                                                r"wait for its end, or end it; if it was killed, its hold ends at 20"):
             world.opened("elsewhere")
         commit(tables, 1, range(5))
     with world.opened("elsewhere") as tables:

@@ -75,7 +75,8 @@ class Lease:
                 break
             if other:
                 ends = f"{other.until:%Y-%m-%d %H:%M:%S} UTC" if other.until else "never"
-                advice = (f"wait for its end, or end it; if it was killed, --run={other.run} takes the day over, and else its hold ends at {ends}")
+                over = "" if day == STREAM else f"--run={other.run} takes the day over, and else "
+                advice = f"wait for its end, or end it; if it was killed, {over}its hold ends at {ends}"
                 found.append(Fault(_told(day), f"is being written by {'' if day == STREAM else 'run '}{other.run}", advice if other.run != self._run else
                                    "another process tries the same run: leave it to that one"))
         found = found or self._beside()
