@@ -19,13 +19,14 @@ from pathlib import Path
 from pipelines.backfill_days import PLACE, Days, Outcome, arguments
 from pipelines.bar import Bar
 from pipelines.children import Children
+from pipelines.contracts import load
 from pipelines.done import Done
 from pipelines.keyfolder import open_keys
 from pipelines.options import BackfillOptions
 from pipelines.sinks import lake_runs
 from pipelines.sinks.lake_catalog import RUNNING, locked, make
 from pipelines.stopping import stopping
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 
 _MOMENT = 5.0  # seconds that the children of a call that was killed may take to end
@@ -85,7 +86,7 @@ def _checked(options: BackfillOptions) -> tuple[Contract, list[date]]:
     faults: list[Fault] = []
     contract = None
     try:
-        contract = load(options.contract, options.allow_unwrapped_keys)
+        contract = load(options.contract, options.allow_unwrapped_keys, options.storage_endpoint)
     except Misconfigured as error:
         faults += error.faults
     if PLACE not in options.input:

@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import batch_graph, graph
+from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
 from pipelines.options import BatchOptions
 from pipelines.progress import Watch
@@ -22,7 +23,7 @@ from pipelines.starting import Faults, beam_options, lineage_of, means_of
 from pipelines.stopping import unwinding
 from pipelines.submitting import RUNNER
 from pipelines.trace import frames
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate
 from transforms.ledger import LedgerRow
@@ -41,7 +42,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     faults = Faults()
     given = faults.of(lambda: beam_options(options.runner, beam_arguments))
-    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
+    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys, options.storage_endpoint))
     files = faults.of(lambda: listed(options.input, options.storage_endpoint))
     expected = faults.of(lambda: batch_graph.expected_rows(options, files)) if files else None
     target = faults.of(lambda: _target(options, contract)) if contract else None

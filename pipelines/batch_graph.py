@@ -15,6 +15,7 @@ from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeExceptio
 from apache_beam.typehints.decorators import no_annotations
 
 from pipelines import graph
+from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
 from pipelines.options import BatchOptions
 from pipelines.sinks import bigquery_files
@@ -30,7 +31,7 @@ from pipelines.sources.manifest import check, read_manifest
 from pipelines.starting import Faults, Means, lineage_of, means_of
 from pipelines.submitting import dataflow_options, label, submit
 from schemas.arrow import stored_columns
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.errors import Misconfigured
 from schemas.tables import FAILURES
 from transforms.decode import Decode
@@ -57,7 +58,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     """
     faults = Faults()
     given = faults.of(lambda: dataflow_options(options, beam_arguments))
-    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
+    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys, options.storage_endpoint))
     faults.stop()
     assert contract and given
     files = faults.of(lambda: listed(options.input, options.storage_endpoint))

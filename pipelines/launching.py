@@ -9,13 +9,14 @@ from collections.abc import Mapping
 from google.cloud import dataflow_v1beta3 as api
 
 from pipelines.__main__ import COMMANDS
+from pipelines.contracts import load
 from pipelines.flags import declared, parse
 from pipelines.metadata import LAUNCHERS
 from pipelines.options import BatchOptions, StreamOptions
 from pipelines.profile import Profile
 from pipelines.starting import Faults
 from pipelines.submitting import RUNNER, contract_labels, keys_out_of_reach, unreachable
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 
 JobOptions = BatchOptions | StreamOptions
@@ -25,7 +26,7 @@ NOT_ON_DATAFLOW = {
 }
 
 
-def job_options(job: str, profile: Profile) -> tuple[JobOptions, Contract]:
+def job_options(job: str, profile: Profile, storage_endpoint: str = "") -> tuple[JobOptions, Contract]:
     """The options that the job will parse, and its contract. Raises Misconfigured with every fault in the profile's parameters."""
     if job in NOT_ON_DATAFLOW:
         raise Misconfigured([Fault("--job", f"{job} does not run on Dataflow", NOT_ON_DATAFLOW[job])])
@@ -41,7 +42,7 @@ def job_options(job: str, profile: Profile) -> tuple[JobOptions, Contract]:
     contract = None
     if parsed is not None:
         found: JobOptions = parsed[0]
-        contract = faults.of(lambda: load(found.contract))
+        contract = faults.of(lambda: load(found.contract, storage_endpoint=storage_endpoint))
         faults.found += [*unreachable(found), *keys_out_of_reach(found)]
         faults.found += _fits(found, contract) if contract else []
     faults.stop()

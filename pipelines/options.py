@@ -10,7 +10,8 @@ from schemas.errors import Reason, Stage
 MADE_WITH = "Key folder that the tables were made with; else PENSTOCK_KEYS, else .penstock/keys."
 KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use; or a secret."
 SECRETS = "Host of Secret Manager, else SECRET_MANAGER_EMULATOR_HOST, else Google's; loopback is spoken to without TLS."
-CONTRACT = "Name of a shipped contract, or a folder that holds one."
+CONTRACT = "Name of a shipped contract, or a folder that holds one, here or in a bucket."
+CONTRACTS = "NAME|DIR|gs://BUCKET/FOLDER"
 BIGQUERY = "URL of BigQuery, else BIGQUERY_EMULATOR_HOST, else Google's; loopback (http://localhost:9050) is spoken to without TLS."
 BIGQUERY_STORAGE = "Host of the Storage Write API, else BIGQUERY_STORAGE_EMULATOR_HOST, else Google's; loopback is spoken to without TLS."
 KMS = "Host of Cloud KMS; a loopback address (localhost:8087) is spoken to without TLS."
@@ -23,7 +24,8 @@ PUBSUB = "Host of Pub/Sub, else PUBSUB_EMULATOR_HOST, else Google's; loopback is
 class OfContract:
     """What the data is."""
 
-    contract: str = required(CONTRACT, metavar="NAME|DIR")
+    contract: str = required(CONTRACT, metavar=CONTRACTS)
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage", local=True)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,6 @@ class BatchOptions(_Job, OfContract):
     bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
     staging: str = option("", "Where files wait to be loaded, de-identified or sealed: a folder or gs://; else a temporary one.", metavar="DIR|gs://...",
                           group="BigQuery", picker="GCS_WRITE_FOLDER")
-    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage", local=True)
     json: bool = option(False, "Print the ledger row as JSON, as the last line.", group="Output", local=True)
 
 
@@ -121,7 +122,8 @@ class ReplayOptions(_Job):
     failures: str = required("The tables: the --output of a job.", metavar="DIR|bq://PROJECT.DATASET")
     private_key: str = option("", "What opens the failures: failures.private.pem of the key folder, or a key version of Cloud KMS.",
                               metavar="FILE|projects/.../cryptoKeyVersions/N")
-    contract: str = option("", CONTRACT + " Without it, the shipped one whose name the tables carry.", metavar="NAME|DIR")
+    contract: str = option("", CONTRACT + " Without it, the shipped one whose name the tables carry.", metavar=CONTRACTS)
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage", local=True)
     stage: str = option("", "Only failures of this stage.", metavar="STAGE", choices=tuple(map(str, Stage)))
     reason: str = option("", "Only failures with this reason; late rows are left alone unless asked for by --reason=late.", metavar="REASON",
                          choices=tuple(map(str, Reason)))

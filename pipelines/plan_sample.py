@@ -15,8 +15,9 @@ from google.cloud.dlp_v2 import types
 
 from pipelines.plan_model import DlpShare
 from schemas.arrow import stored_columns
-from schemas.contract import Contract
+from schemas.contract import MAX_BYTES, Contract
 from schemas.errors import Fault, Misconfigured
+from schemas.place import content
 from schemas.templates import deidentify_template, inspect_template
 from transforms import keys
 from transforms.columns import Typing
@@ -50,9 +51,9 @@ class Sample:
 
 def lines(contract: Contract) -> list[bytes]:
     """The sample's first events. Raises Misconfigured where the contract has none."""
-    path = Path(contract.folder) / SAMPLE
+    path = contract.place / SAMPLE
     try:
-        found = [line for line in path.read_bytes().splitlines() if line.strip()][:MOST]
+        found = [line for line in content(path, MAX_BYTES).splitlines() if line.strip()][:MOST]
     except OSError:
         found = []
     if not found:
@@ -70,7 +71,7 @@ def measure(contract: Contract) -> Sample:
         ring = Keys(folder)
         batch = _decoded(contract, ring, found)
         if not batch.num_rows:
-            raise Misconfigured([Fault(str(Path(contract.folder) / SAMPLE), "holds no event that the contract takes",
+            raise Misconfigured([Fault(str(contract.place / SAMPLE), "holds no event that the contract takes",
                                        "run `penstock batch` over it: its failures say why")])
         stored = _stored_bytes(contract, LocalEngine(contract, ring).start(), batch)
     return Sample(len(found), sum(map(len, found)) / len(found), stored, dlp_share(contract, batch))

@@ -21,6 +21,7 @@ import apache_beam as beam
 import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
 from pipelines.options import ReidentifyOptions
 from pipelines.sinks import lake_audit, restricted
@@ -31,7 +32,7 @@ from pipelines.sources.query import ReadQuery, columns_of
 from pipelines.starting import Faults, beam_options
 from pipelines.trace import frames
 from schemas.arrow import input_schema
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from transforms.decode import Digest
 from transforms.engines.dlp import DlpEngine
@@ -123,7 +124,7 @@ def _checked(options: ReidentifyOptions, beam_arguments: list[str]) -> tuple[Pip
     """Everything that must hold before a token is read. Raises Misconfigured with all that does not."""
     faults = Faults()
     given = faults.of(lambda: beam_options(options.runner, beam_arguments))
-    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
+    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys, options.storage_endpoint))
     if not options.purpose.strip():
         faults.found.append(Fault("--purpose", "is empty", "say in words why the values are needed; the audit row keeps it"))
     faults.found += restricted.faults(options.destination, options.output)

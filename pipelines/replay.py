@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pipelines.canary import fatal
+from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
 from pipelines.options import ReplayOptions
 from pipelines.private_key import opener
@@ -22,7 +23,7 @@ from pipelines.sinks.bigquery_jobs import Failed as Refused
 from pipelines.sinks.lake_commit import ignore
 from pipelines.sinks.replays import Group
 from pipelines.starting import Faults, beam_options, means_of
-from schemas.contract import Contract, load, shipped
+from schemas.contract import Contract, shipped
 from schemas.errors import Fault, Misconfigured, Transient
 from transforms.keys import Keys
 
@@ -69,11 +70,11 @@ def _groups(pending: Pending) -> list[Group]:
 
 def _contract(options: ReplayOptions, name: str) -> Contract:
     if options.contract or name in shipped():
-        contract = load(options.contract or name, options.allow_unwrapped_keys)
+        contract = load(options.contract or name, options.allow_unwrapped_keys, options.storage_endpoint)
         if name in ("", contract.name):
             return contract
         raise Misconfigured([Fault("--contract", f"is {contract.name}, and the tables hold the events of {name}", "give a version of that one")])
-    raise Misconfigured([Fault("--contract", "is missing, and the tables are those of no shipped contract", "give the folder of the contract")])
+    raise Misconfigured([Fault("--contract", "is missing, and the tables are those of no shipped contract", "give the contract's folder, here or in a bucket")])
 
 
 def _keys(options: ReplayOptions) -> Keys:

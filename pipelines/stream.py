@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 from pipelines import stream_graph
+from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
 from pipelines.options import StreamOptions
 from pipelines.repeated_runs import Stream
@@ -16,7 +17,7 @@ from pipelines.sinks.lake_stream import StreamLake
 from pipelines.sources.pubsub import Subscription, subscriber
 from pipelines.starting import Faults, beam_options, means_of
 from pipelines.submitting import RUNNER
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from transforms.keys import Keys
 
@@ -31,7 +32,7 @@ def run(options: StreamOptions, beam_arguments: list[str], job: Callable[..., St
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     faults = Faults()
     given = faults.of(lambda: beam_options(options.runner, beam_arguments))
-    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
+    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys, options.storage_endpoint))
     client = faults.of(lambda: subscriber(options.pubsub_endpoint))
     subscription = Subscription(client, options.subscription, options.max_messages) if client else None
     if subscription:

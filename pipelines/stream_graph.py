@@ -9,6 +9,7 @@ import pyarrow as pa
 from apache_beam.typehints.decorators import no_annotations
 
 from pipelines import graph
+from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
 from pipelines.options import StreamOptions
 from pipelines.sinks.append_rows import AppendRows
@@ -20,7 +21,7 @@ from pipelines.starting import Faults, Means, lineage_of, means_of
 from pipelines.submitting import dataflow_options, label, submit
 from pipelines.window_rows import Complete
 from schemas.arrow import stored_columns, window_columns
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.tables import FAILURES, RUNS
 from transforms.columns import Typing
 from transforms.decode import Digest, decode
@@ -38,7 +39,7 @@ def run(options: StreamOptions, beam_arguments: list[str]) -> int:
     """
     faults = Faults()
     given = faults.of(lambda: dataflow_options(options, beam_arguments, "--streaming"))
-    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys))
+    contract = faults.of(lambda: load(options.contract, options.allow_unwrapped_keys, options.storage_endpoint))
     tables = faults.of(lambda: dataset(options.output))
     if options.keys.startswith("projects/"):
         faults.stop()  # before anybody is asked

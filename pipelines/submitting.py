@@ -11,7 +11,7 @@ import apache_beam as beam
 from apache_beam.io.gcp.pubsub import parse_subscription
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 
-from pipelines import secret_keys
+from pipelines import contracts, secret_keys
 from pipelines.dataflow import UPDATABLE, Dataflow
 from pipelines.options import BatchOptions, StreamOptions
 from pipelines.sinks.bigquery import dataset
@@ -53,8 +53,8 @@ def keys_out_of_reach(options: BatchOptions | StreamOptions) -> list[Fault]:
 
 
 def unreachable(options: BatchOptions | StreamOptions) -> list[Fault]:
-    """Faults of options that name files or tables out of the reach of Dataflow's workers."""
-    faults: list[Fault] = []
+    """Faults of options that name a contract, files or tables out of the reach of Dataflow's workers."""
+    faults = contracts.out_of_reach(options.contract)
     try:
         dataset(options.output)
     except Misconfigured as error:

@@ -10,6 +10,7 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 
+from pipelines.contracts import load
 from pipelines.options import WindowsOptions
 from pipelines.sinks.bigquery import dataset
 from pipelines.sinks.bigquery_client import Patience, connect
@@ -19,13 +20,13 @@ from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_ta
 from pipelines.sinks.bigquery_windows import rewindow_all
 from pipelines.sinks.lake import Lake, Rewindowed
 from pipelines.sinks.lake_catalog import CATALOG
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
 
 
 def run(options: WindowsOptions) -> int:
     """Runs the job; exit code 0. Raises Misconfigured where it cannot run."""
-    contract = load(options.contract, options.allow_unwrapped_keys)
+    contract = load(options.contract, options.allow_unwrapped_keys, options.storage_endpoint)
     if contract.windows is None:
         raise Misconfigured([Fault("--contract", f"{contract.name} declares no windows", "add `windows` to its contract.yaml")])
     name = f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

@@ -7,7 +7,8 @@
     deidentify.json   a DLP DeidentifyTemplate, likewise
     model.json        the model's descriptor
 
-It is read and checked whole: `load` raises Misconfigured with every fault in it.
+It is read and checked whole: `read` raises Misconfigured with every fault in it. `load` finds the shipped ones and folders of this
+machine; pipelines.contracts those in buckets too.
 """
 
 import hashlib
@@ -25,9 +26,11 @@ from schemas.durations import duration
 from schemas.errors import Fault, Misconfigured
 from schemas.fields import Field, read_fields
 from schemas.model import Model, read_model
+from schemas.place import Place, Shipped, content
 from schemas.windows import Windowing, read_windowing
 
 SHIPPED = Path(__file__).parent
+MAX_BYTES = 5_000_000  # of each of the four files
 _KEYS = {"name", "version", "description", "id", "time", "deduplicate", "unknown_fields", "max_row_bytes", "model", "labels", "tagger",
          "windows", "disorder"}
 
@@ -36,15 +39,15 @@ _KEYS = {"name", "version", "description", "id", "time", "deduplicate", "unknown
 class Contract:
     """A checked contract; plain data, so it can be pickled to a worker.
 
-    inspect and deidentify are the texts of the DLP REST resources; horizon is how far apart in event time two rows with
-    one id may lie and still be compared; policy_digest names both templates (SHA-256, hex); tagger: offline, names, places,
-    organisations and addresses are looked for by the trained tagger too, not by patterns and lists alone.
+    place: where its files are; avsc, inspect and deidentify: the texts of event.avsc and of the DLP REST resources; horizon is how
+    far apart in event time two rows with one id may lie and still be compared; policy_digest names both templates (SHA-256, hex);
+    tagger: offline, names, places, organisations and addresses are looked for by the trained tagger too, not by patterns and lists alone.
     """
 
     name: str
     version: str
     description: str
-    folder: str
+    place: Place
     fields: tuple[Field, ...]
     id: str
     time: str
@@ -58,6 +61,12 @@ class Contract:
     tagger: bool = True
     windows: Windowing | None = None
     disorder: timedelta = timedelta(seconds=60)
+    avsc: str = ""
+
+    @property
+    def folder(self) -> str:
+        """What messages call its place."""
+        return str(self.place)
 
     @property
     def policy_digest(self) -> str:
@@ -74,16 +83,20 @@ def shipped() -> list[str]:
 
 
 def load(name_or_folder: str, allow_unwrapped_keys: bool = False) -> Contract:
-    """Reads and checks a contract by its shipped name or its folder. Raises Misconfigured with all faults.
+    """Reads and checks a contract by its shipped name or its folder on this machine. Raises Misconfigured with all faults."""
+    if re.fullmatch(r"[a-z][a-z0-9_]*", name_or_folder) and (SHIPPED / name_or_folder / "contract.yaml").is_file():
+        return read(Shipped(name_or_folder), allow_unwrapped_keys)
+    if not Path(name_or_folder).is_dir():
+        raise Misconfigured([Fault("--contract", f"{name_or_folder} is neither a shipped contract nor a folder",
+                                   f"give one of {', '.join(shipped())}, or a folder with a contract.yaml")])
+    return read(Path(name_or_folder), allow_unwrapped_keys)
+
+
+def read(folder: Place, allow_unwrapped_keys: bool = False) -> Contract:
+    """Reads and checks the contract in a folder. Raises Misconfigured with all faults.
 
     allow_unwrapped_keys: take templates that hold a key in clear, for tests.
     """
-    folder = Path(name_or_folder)
-    if re.fullmatch(r"[a-z][a-z0-9_]*", name_or_folder) and (SHIPPED / name_or_folder / "contract.yaml").is_file():
-        folder = SHIPPED / name_or_folder
-    if not folder.is_dir():
-        raise Misconfigured([Fault("--contract", f"{name_or_folder} is neither a shipped contract nor a folder",
-                                   f"give one of {', '.join(shipped())}, or a folder with a contract.yaml")])
     faults: list[Fault] = []
     texts = {f: _text(folder / f, faults) for f in ("contract.yaml", "event.avsc", "inspect.json", "deidentify.json")}
     head = _head(texts["contract.yaml"], str(folder / "contract.yaml"), faults)
@@ -96,27 +109,29 @@ def load(name_or_folder: str, allow_unwrapped_keys: bool = False) -> Contract:
         faults += privacy.check(deidentify, inspect, fields, str(head.get("id")), str(head.get("time")), str(folder))
     model = None
     if head.get("model"):
-        model, found = read_model(folder / str(head["model"]), fields, deidentify)
+        model, found = read_model(folder, str(head["model"]), fields, deidentify)
         faults += found
     windows, found = read_windowing(head, fields, deidentify, folder, model) if fields else (None, [])
     faults += found
     if faults:
         raise Misconfigured(faults)
     return Contract(
-        head["name"], str(head["version"]), head.get("description", ""), str(folder), fields, head["id"], head["time"],
+        head["name"], str(head["version"]), head.get("description", ""), folder, fields, head["id"], head["time"],
         duration(head.get("deduplicate", {}).get("horizon", "7d")) or timedelta(days=7), head.get("unknown_fields", "refuse"),
         head.get("max_row_bytes", 1_000_000), inspect, deidentify, model,
         tuple(sorted((str(k), str(v)) for k, v in head.get("labels", {}).items())), head.get("tagger", True),
-        windows, duration(head.get("disorder", "60s")) or timedelta())
+        windows, duration(head.get("disorder", "60s")) or timedelta(), texts["event.avsc"])
 
 
-def _text(path: Path, faults: list[Fault]) -> str:
+def _text(file: Place, faults: list[Fault]) -> str:
     try:
-        return path.read_text("utf-8")
+        return content(file, MAX_BYTES).decode("utf-8")
     except FileNotFoundError:
-        faults.append(Fault(str(path), "is missing", "a contract has contract.yaml, event.avsc, inspect.json and deidentify.json"))
+        faults.append(Fault(str(file), "is missing", "a contract has contract.yaml, event.avsc, inspect.json and deidentify.json"))
     except (OSError, UnicodeDecodeError):
-        faults.append(Fault(str(path), "cannot be read as UTF-8 text", "check the file and its permissions"))
+        faults.append(Fault(str(file), "cannot be read as UTF-8 text", "check the file and its permissions"))
+    except Misconfigured as error:
+        faults += error.faults
     return ""
 
 
@@ -153,7 +168,7 @@ def _head(text: str, where: str, faults: list[Fault]) -> dict[str, Any]:
     return head
 
 
-def _names(head: dict[str, Any], fields: tuple[Field, ...], folder: Path) -> list[Fault]:
+def _names(head: dict[str, Any], fields: tuple[Field, ...], folder: Place) -> list[Fault]:
     """id and time name fields of the right type, and no field takes the name of a column of ours."""
     faults = []
     known = {f.name: f for f in fields}

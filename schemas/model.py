@@ -20,11 +20,11 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from schemas.errors import Fault
+from schemas.errors import Fault, Misconfigured
 from schemas.fields import Field
+from schemas.place import Place, content
 
 MAX_BYTES = 50_000_000
 INPUTS = {"float": ("int", "long", "float", "double"), "string": ("string",)}
@@ -34,7 +34,7 @@ _KNOWN = {*_NEEDED, "classes", "drift", "trained"}
 
 @dataclass(frozen=True)
 class Model:
-    """A checked descriptor; plain data. `path` is the file, `inputs` are (column, "float" or "string") in feed order.
+    """A checked descriptor; plain data. `file` is where its bytes lie, `inputs` are (column, "float" or "string") in feed order.
 
     The score is column `index` of the graph's output `output`; with `classes` it is the greatest of its columns, one a
     class. A null is fed as NaN to a float input and as `missing_string` to a string input. `golden_rows` follow the order
@@ -43,7 +43,7 @@ class Model:
 
     name: str
     version: str
-    path: str
+    file: Place
     sha256: str
     inputs: tuple[tuple[str, str], ...]
     output: str
@@ -57,11 +57,13 @@ class Model:
     golden_labels: tuple[str, ...] = ()
 
 
-def read_model(path: Path, fields: tuple[Field, ...], deidentify_text: str) -> tuple[Model | None, list[Fault]]:
-    """Reads and checks model.json against the contract's fields as stored. Answers the model, or None and every fault."""
-    where = str(path)
+def read_model(folder: Place, name: str, fields: tuple[Field, ...], deidentify_text: str) -> tuple[Model | None, list[Fault]]:
+    """Reads and checks a folder's model.json against the contract's fields as stored. Answers the model, or None and every fault."""
+    where = str(folder / name)
     try:
-        raw = json.loads(path.read_text("utf-8"))
+        raw = json.loads(content(folder / name, MAX_BYTES).decode("utf-8"))
+    except Misconfigured as error:
+        return None, list(error.faults)
     except OSError:
         return None, [Fault(where, "is missing or cannot be read", "add the descriptor, or take `model` out of contract.yaml")]
     except ValueError:
@@ -75,16 +77,16 @@ def read_model(path: Path, fields: tuple[Field, ...], deidentify_text: str) -> t
     for key, check in checks.items():
         if key in raw:
             faults += check(f"{where}: {key}", raw[key])
-    file = _file(path, raw, faults)
+    file = _file(folder, where, raw, faults)
     inputs: tuple[tuple[str, str], ...] = ()
     if "inputs" in raw:
         inputs = _inputs(f"{where}: inputs", raw["inputs"], fields, deidentify_text, faults)
     if "golden" in raw:
         faults += _golden(f"{where}: golden", raw["golden"], inputs, raw.get("classes"))
-    if faults:
+    if faults or file is None:
         return None, faults
     golden = raw["golden"]
-    return Model(raw["name"], raw["version"], str(file), raw["sha256"], inputs, raw["output"]["name"], raw["output"].get("index", 0),
+    return Model(raw["name"], raw["version"], file, raw["sha256"], inputs, raw["output"]["name"], raw["output"].get("index", 0),
                  float(raw["threshold"]), raw["missing"]["string"], tuple(map(tuple, golden["rows"])),
                  tuple(map(float, golden["scores"])), float(golden["atol"]), tuple(raw.get("classes", ())),
                  tuple(golden.get("labels", ()))), []
@@ -138,28 +140,28 @@ def _threshold(where: str, value: Any) -> list[Fault]:
     return _unless(_number(value) and 0 <= value <= 1, where, "is not between 0 and 1", "give the score over which the label is true")
 
 
-def _file(path: Path, raw: dict[str, Any], faults: list[Fault]) -> Path | None:
+def _file(folder: Place, descriptor: str, raw: dict[str, Any], faults: list[Fault]) -> Place | None:
     """The model's file; its place, size and digest are checked."""
-    uri, where = raw.get("uri"), f"{path}: uri"
+    uri, where = raw.get("uri"), f"{descriptor}: uri"
     if "uri" not in raw:
         return None
     if not isinstance(uri, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", uri):
         faults.append(Fault(where, "is not the name of a file beside the descriptor", "put the model into the contract's folder"))
         return None
-    file = path.parent / uri
+    file = folder / uri
     try:
-        size = file.stat().st_size
-        content = file.read_bytes() if size <= MAX_BYTES else b""
+        found = content(file, MAX_BYTES)
+    except Misconfigured as error:
+        faults += error.faults
+        return None
     except OSError:
         faults.append(Fault(where, "names a file that is missing or cannot be read", "put the model into the contract's folder"))
         return None
-    if size > MAX_BYTES:
-        faults.append(Fault(where, f"names a file of more than {MAX_BYTES:,} bytes", "give a smaller model"))
-        return None
-    if type(raw.get("size", size)) is not int or raw.get("size", size) != size:
-        faults.append(Fault(f"{path}: size", "is not the size of the file", "write the descriptor anew from the model's bytes"))
-    if "sha256" in raw and not _sha256("", raw["sha256"]) and hashlib.sha256(content).hexdigest() != raw["sha256"]:
-        faults.append(Fault(f"{path}: sha256", "is not the digest of the file", "restore the file, or write the descriptor anew"))
+    size = raw.get("size", len(found))
+    if type(size) is not int or size != len(found):
+        faults.append(Fault(f"{descriptor}: size", "is not the size of the file", "write the descriptor anew from the model's bytes"))
+    if "sha256" in raw and not _sha256("", raw["sha256"]) and hashlib.sha256(found).hexdigest() != raw["sha256"]:
+        faults.append(Fault(f"{descriptor}: sha256", "is not the digest of the file", "restore the file, or write the descriptor anew"))
     return file
 
 

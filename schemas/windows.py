@@ -18,7 +18,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from schemas import tables
@@ -26,6 +25,7 @@ from schemas.durations import duration
 from schemas.errors import Fault, Misconfigured
 from schemas.fields import Field
 from schemas.model import Model, read_model
+from schemas.place import Place
 from schemas.templates import deidentify_template, stored_type
 
 _NUMBERS = ("int", "long", "float", "double")
@@ -77,7 +77,7 @@ class Windowing:
     model: Model | None
 
 
-def read_windowing(head: Mapping[str, Any], fields: Sequence[Field], deidentify_text: str, folder: Path,
+def read_windowing(head: Mapping[str, Any], fields: Sequence[Field], deidentify_text: str, folder: Place,
                    scored_by: Model | None = None) -> tuple[Windowing | None, list[Fault]]:
     """`windows` of contract.yaml, checked against the columns as they are stored. Answers it (None where there is none or it
     cannot be read) and every fault. scored_by: the model of the events, whose score and label can be measured."""
@@ -138,7 +138,7 @@ def _lengths(raw: Mapping[str, Any], kind: str, where: str, faults: list[Fault])
     return lengths
 
 
-def _columns(fields: Sequence[Field], deidentify_text: str, folder: Path) -> dict[str, tables.Column]:
+def _columns(fields: Sequence[Field], deidentify_text: str, folder: Place) -> dict[str, tables.Column]:
     """The fields as they are stored.
 
     Where deidentify.json cannot be read (which the contract reports by itself) the fields count as they are read.
@@ -209,7 +209,7 @@ def _result(kind: str, type_: str) -> str:
     return {"mean": "double", "quantile": "double", "distinct": "long"}.get(kind, type_)
 
 
-def _model(name: Any, measures: Sequence[Measure], columns: Mapping[str, tables.Column], where: str, folder: Path, faults: list[Fault]) -> Model | None:
+def _model(name: Any, measures: Sequence[Measure], columns: Mapping[str, tables.Column], where: str, folder: Place, faults: list[Fault]) -> Model | None:
     if name is None:
         return None
     if not isinstance(name, str):
@@ -217,7 +217,7 @@ def _model(name: Any, measures: Sequence[Measure], columns: Mapping[str, tables.
         return None
     told = ("min", "max", "first", "last")  # answer a value of the field; the others a number about many
     fields = tuple(Field(m.name, m.type, True, columns[m.field].privacy if m.field and m.kind in told else "public", "A measure.") for m in measures)
-    model, found = read_model(folder / name, fields, _NOTHING)
+    model, found = read_model(folder, name, fields, _NOTHING)
     faults += found
     if model and model.classes:
         faults.append(Fault(f"{where}.model", "has classes: a window's label is true or false", "give a model with one probability"))

@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from pathlib import Path
 
 from schemas.contract import Contract
 from schemas.fields import Field
@@ -16,7 +17,7 @@ def plain_contract(fields: tuple[Field, ...] = (), **changed: object) -> Contrac
                                Field("at", "timestamp-micros", False, "public", "When."),
                                Field("text", "string", True, "public", "Text.", max_length=50))}
     own |= {f.name: f for f in fields}
-    given = {"name": "plain", "version": "1", "description": "", "folder": "plain", "fields": tuple(own.values()), "id": "id", "time": "at",
+    given = {"name": "plain", "version": "1", "description": "", "place": Path("plain"), "fields": tuple(own.values()), "id": "id", "time": "at",
              "horizon": timedelta(hours=1), "unknown_fields": "refuse", "max_row_bytes": 1000, "inspect": INSPECT, "deidentify": DEIDENTIFY,
              "model": None}
     return Contract(**(given | changed))  # type: ignore[arg-type]

@@ -22,10 +22,11 @@ _O = r"/storage/v1/b/(?P<bucket>[^/]+)/o"
 
 
 class Storage:
-    """The server, on a port of its own: `with Storage(folder, "bucket") as service:`. calls: "METHOD path" of each request."""
+    """The server, on a port of its own: `with Storage(folder, "bucket") as service:`. calls: "METHOD path" of each request;
+    forbidden: buckets that nobody may look into."""
 
     def __init__(self, folder: Path, *buckets: str) -> None:
-        self.folder, self.calls = folder, list[str]()
+        self.folder, self.calls, self.forbidden = folder, list[str](), set[str]()
         self.generations: dict[tuple[str, str], int] = {}
         self.uploads: dict[str, tuple[str, str, bytes]] = {}
         self._lock, self._last = threading.Lock(), 1_700_000_000_000_000
@@ -94,7 +95,10 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send(200, {"kind": "storage#bucket", "name": self._bucket(found[1]), "projectNumber": "1", "location": "EUROPE-WEST4"})
         if (found := re.fullmatch(_O, path)) and self.command == "GET":
             bucket, prefix = self._bucket(found["bucket"]), asked.get("prefix", "")
-            return self._send(200, {"kind": "storage#objects", "items": [service.shown(bucket, n) for n in service.names(bucket) if n.startswith(prefix)]})
+            names = [name for name in service.names(bucket) if name.startswith(prefix)]
+            if end := asked.get("delimiter"):
+                names = [name for name in names if end not in name[len(prefix):]]
+            return self._send(200, {"kind": "storage#objects", "items": [service.shown(bucket, name) for name in names]})
         if (found := re.fullmatch(f"(?:/download)?{_O}/(?P<name>[^/]+)", path)) and self.command in ("GET", "DELETE"):
             return self._object(self._bucket(found["bucket"]), unquote(found["name"]), asked, "download" in path or asked.get("alt") == "media")
         if (found := re.fullmatch(f"(?:/resumable)?/upload{_O}", path)) and self.command == "POST":
@@ -106,6 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _bucket(self, name: str) -> str:
         if not (self.service.folder / name).is_dir():
             raise _No(404, "notFound")
+        if name in self.service.forbidden:
+            raise _No(403, "forbidden")
         return name
 
     def _object(self, bucket: str, name: str, asked: dict[str, str], media: bool) -> None:

@@ -5,12 +5,13 @@ import resource
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).parents[1]
-_POLL = 0.01  # seconds
+_POLL, _SECONDS = 0.01, 120  # seconds: between two looks, and at most
 
 
 class Seen(NamedTuple):
@@ -25,10 +26,12 @@ class Seen(NamedTuple):
         return (self.outputs["stdout"] + self.outputs["stderr"]).decode("utf-8", "replace")
 
 
-def run(world: Path, *arguments: str, most_bytes: int | None = None) -> Seen:
+def run(world: Path, *arguments: str, most_bytes: int | None = None, command: Sequence[str] = ("-m", "pipelines"),
+        dies: Callable[[], bool] | None = None) -> Seen:
     """Runs `penstock ARGUMENTS` in world/cwd, with a HOME and a TMPDIR of its own beside it; outputs belong in world/out.
 
-    most_bytes: no file may grow beyond; stands for a full disk.
+    most_bytes: no file may grow beyond; stands for a full disk. command: what Python runs in place of penstock; dies: it is killed
+    (SIGKILL) as soon as this is true.
     """
     for name in ("home", "tmp", "cwd"):
         (world / name).mkdir(parents=True, exist_ok=True)
@@ -38,11 +41,29 @@ def run(world: Path, *arguments: str, most_bytes: int | None = None) -> Seen:
     watch = _Watch(world)
     watch.start()
     try:
-        done = subprocess.run([sys.executable, "-m", "pipelines", *arguments], cwd=world / "cwd", env=environment, capture_output=True,
-                              preexec_fn=limit, timeout=120)
+        code, out, err = _ended([sys.executable, *command, *arguments], dies, cwd=world / "cwd", env=environment, preexec_fn=limit)
     finally:
         watch.stop()
-    return Seen(done.returncode, {"stdout": done.stdout, "stderr": done.stderr, **watch.seen})
+    return Seen(code, {"stdout": out, "stderr": err, **watch.seen})
+
+
+def _ended(command: list[str], dies: Callable[[], bool] | None, **given: Any) -> tuple[int, bytes, bytes]:
+    """(exit code, stdout, stderr)."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **given) as job:
+        until = time.monotonic() + _SECONDS
+        try:
+            while True:
+                try:
+                    out, err = job.communicate(timeout=_POLL if dies else _SECONDS)
+                    return job.returncode, out, err
+                except subprocess.TimeoutExpired:
+                    if not dies or time.monotonic() > until:
+                        raise
+                    if dies():
+                        job.kill()
+        except BaseException:
+            job.kill()
+            raise
 
 
 class _Watch(threading.Thread):

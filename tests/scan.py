@@ -87,8 +87,8 @@ def views(content: bytes, depth: int = 0) -> Iterator[bytes]:
     if depth == _DEEPEST:
         return
     inside: Iterable[bytes] = ()
-    if content.startswith(b"PAR1"):
-        inside = [_parquet(content)]
+    if b"PAR1" in content[:2_000]:  # of an upload, some lines stand before it
+        inside = [_parquet(content[content.index(b"PAR1"):content.rindex(b"PAR1") + 4])]
     elif content.startswith(b"SQLite format 3"):
         inside = [_sqlite(content)]
     elif packed := _unpacked(content):

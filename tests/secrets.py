@@ -146,6 +146,27 @@ def _raw(row: dict[str, Any], content: bytes) -> bytes:
     return json.dumps(row).encode().replace(b"@", content)
 
 
+VISIT = {"requested_at": "2026-03-02T10:00:00Z", "ip": "198.51.100.7", "user_agent": None, "method": "GET", "path": "/", "query": None, "status": 200, "bytes": 1,
+         "referrer": None}
+VISITS: dict[str, Callable[[str], dict[str, Any]]] = {  # a client's address is the key of its visit; the pages of one are measures of it
+    "ip": lambda s: {"ip": s}, "user_agent": lambda s: {"user_agent": f"Mozilla/5.0 {s}"}, "path": lambda s: {"path": f"/from/{s}"},
+    "query": lambda s: {"query": f"q={s}"}, "referrer": lambda s: {"referrer": f"https://example.org/?q={s}"}, "status": lambda s: {"status": s},
+    "method": lambda s: {"method": s}, "an unknown field": lambda s: {"extra": s}, "the name of a field": lambda s: {s: 1}}
+
+
+def visits() -> list[Planted]:
+    """Secrets in lines of the weblog contract, others than those of planted(); the last line is hours later, so that visits end."""
+    found = []
+    for kind in ("ipv4", "ipv6", "email", "card", "mac"):
+        for number, (place, make) in enumerate(VISITS.items(), 100):
+            if place != "path" or kind in ("ipv4", "mac"):
+                secret, mark = KINDS[kind](number), f"w{len(found)}-00000"
+                line = json.dumps(VISIT | {"request_id": mark} | make(secret)).encode()
+                found.append(Planted(f"{place} of a visit", kind, secret, line, mark, place in ("user_agent", "path", "query", "referrer") or place == "ip"))
+    last = json.dumps(VISIT | {"request_id": "w99-00000", "requested_at": "2026-03-02T18:00:00Z"}).encode()
+    return [*found, found[0]._replace(line=last, mark="w99-00000")]
+
+
 ANOTHER_DAY, UNSCORABLE, CRASHES = "a row of another day", "a row that gets no score", "a row that breaks a stage"
 STORABLE = {ANOTHER_DAY, UNSCORABLE, CRASHES}  # rows that are right: what goes wrong is in the run
 WRONG: dict[str, Callable[[str, str], Any]] = {

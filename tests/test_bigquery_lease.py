@@ -223,6 +223,19 @@ def test_batch_refuses_a_day_that_another_run_writes(service, census, key_folder
     assert [r["run"] for r in service.ask("select run from ds.runs where partitions like '%04%'")] == ["nightly"]
 
 
+def test_a_run_that_was_killed_after_its_last_row_lets_go_when_it_is_tried_again(service, census, key_folder) -> None:
+    endpoint = f"--bigquery_endpoint={service.url}"
+    assert main(["tables", "--contract=census", "--output=bq://project.ds", endpoint, "--apply"]) == 0
+    given = ["batch", "--contract=census", f"--input={census}/*.ndjson", "--output=bq://project.ds", f"--keys={key_folder}", endpoint, "--run=mine",
+             "--partition=2026-03-03,2026-03-04"]
+    assert main(given) == 0 and runs(service) == {}
+    lease(service, "mine").take()
+    lease(service, "other", NEXT - timedelta(days=2)).take()
+    service.calls.clear()
+    assert main(given) == 0 and set(runs(service).values()) == {"other"}
+    assert not any("/upload/" in call for call in service.calls)
+
+
 def test_a_batch_that_is_told_to_end_lets_its_days_go(service, census, key_folder, tmp_path) -> None:
     endpoint = f"--bigquery_endpoint={service.url}"
     assert main(["tables", "--contract=census", "--output=bq://project.ds", endpoint, "--apply"]) == 0

@@ -4,7 +4,6 @@ import io
 import json
 from collections.abc import Callable
 from datetime import date, datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -13,6 +12,7 @@ import pytest
 
 from schemas.contract import Contract, load
 from schemas.errors import Reason
+from schemas.place import content
 from tests.contracts import plain_contract
 from transforms.columns import Typing
 from transforms.decode import AHEAD, Digest, decode
@@ -171,7 +171,7 @@ def test_an_unpacked_datum_never_grows_past_the_limit() -> None:
 
 def test_all_ways_of_writing_have_the_digests_of_the_same_rows_in_a_file() -> None:
     contract = load("census")
-    lines = Path(contract.folder, "sample.ndjson").read_bytes().splitlines()
+    lines = content(contract.place / "sample.ndjson", 10_000_000).splitlines()
     file = Block("f", "ndjson", 0, 0, len(lines), b"".join(line + b"\n" for line in lines))
     expected, _ = decode(file, contract, Typing(contract), Digest(contract, bytes(32)))
     schema = front(contract).schema
@@ -265,7 +265,7 @@ def test_attributes_that_are_refused(attributes: dict[str, str], reason: str, fi
 
 def test_the_front_of_a_contract() -> None:
     contract = load("census")
-    avsc = Path(contract.folder, "event.avsc").read_bytes()
+    avsc = content(contract.place / "event.avsc", 10_000_000)
     assert front(contract) == Front(avsc, (), contract.time)
     assert front(contract, "i", "t").filled == ((contract.id, "i"), (contract.time, "t"))
     assert front(contract, time_attribute="t").filled == ((contract.time, "t"),)

@@ -31,13 +31,13 @@ def read(folder, written, template=NOTHING, content=CONTENT):
     if content is not None:
         (folder / "m.onnx").write_bytes(content)
     (folder / "model.json").write_text(written if isinstance(written, str) else json.dumps(written))
-    return read_model(folder / "model.json", FIELDS, template)
+    return read_model(folder, "model.json", FIELDS, template)
 
 
 def test_a_right_descriptor(tmp_path):
     model, faults = read(tmp_path, descriptor(drift={}, trained={}))
     assert faults == []
-    assert model == Model("m", "1", str(tmp_path / "m.onnx"), hashlib.sha256(CONTENT).hexdigest(), (("age", "float"), ("job", "string")),
+    assert model == Model("m", "1", tmp_path / "m.onnx", hashlib.sha256(CONTENT).hexdigest(), (("age", "float"), ("job", "string")),
                           "probabilities", 1, 0.5, "?", ((1, "a"), (None, None)), (0.25, 1.0), 1e-4)
     assert hash(model)  # plain, immutable data
 
@@ -160,7 +160,7 @@ def test_no_descriptor_at_all(tmp_path, written, words):
 
 
 def test_files_that_are_missing(tmp_path):
-    assert "missing" in read_model(tmp_path / "model.json", FIELDS, NOTHING)[1][0].problem
+    assert "missing" in read_model(tmp_path, "model.json", FIELDS, NOTHING)[1][0].problem
     assert "missing or cannot be read" in read(tmp_path, descriptor(), content=None)[1][0].problem
 
 

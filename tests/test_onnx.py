@@ -9,6 +9,7 @@ import pytest
 
 from schemas.contract import load
 from schemas.errors import Misconfigured
+from schemas.place import content
 from transforms.onnx import OnnxHandler
 
 MODEL = load("census").model
@@ -33,17 +34,17 @@ def test_the_shipped_model_loads_and_scores_rows_as_dicts_and_as_columns() -> No
 
 
 def test_other_bytes(tmp_path) -> None:
-    (tmp_path / "m.onnx").write_bytes(open(MODEL.path, "rb").read() + b"\0")
-    assert "SHA-256" in refusal(dataclasses.replace(MODEL, path=str(tmp_path / "m.onnx")))
+    (tmp_path / "m.onnx").write_bytes(content(MODEL.file, 10_000_000) + b"\0")
+    assert "SHA-256" in refusal(dataclasses.replace(MODEL, file=tmp_path / "m.onnx"))
 
 
 def test_no_file(tmp_path) -> None:
-    assert "read" in refusal(dataclasses.replace(MODEL, path=str(tmp_path / "none.onnx")))
+    assert "read" in refusal(dataclasses.replace(MODEL, file=tmp_path / "none.onnx"))
 
 
 def test_bytes_that_are_no_model(tmp_path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"junk")
-    assert "loaded" in refusal(dataclasses.replace(MODEL, path=str(tmp_path / "m.onnx"), sha256=hashlib.sha256(b"junk").hexdigest()))
+    assert "loaded" in refusal(dataclasses.replace(MODEL, file=tmp_path / "m.onnx", sha256=hashlib.sha256(b"junk").hexdigest()))
 
 
 def test_other_inputs() -> None:

@@ -4,7 +4,6 @@ import base64
 import itertools
 import json
 import multiprocessing
-import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,7 +25,6 @@ from schemas.contract import load
 from tests.bigquery_emulator import MISSING as EMULATOR_MISSING
 from tests.bigquery_emulator import emulator
 from tests.bigquery_server import BigQuery, Fault
-from tests.kms_server import VERSION, Service, serve
 from tests.replaying import ask, die, flags, replay, unsealed, worlds
 from transforms import keys
 
@@ -74,8 +72,8 @@ def options(made: dict[str, Path], service: BigQuery, **more: object) -> ReplayO
                          contract=str(made["next"]), **more)  # type: ignore[arg-type]
 
 
-def go(made: dict[str, Path], service: BigQuery, at: Callable[[str], None] = lambda step: None, most_bytes: int = 64 << 20) -> int:
-    return replay_job(options(made, service), [], at, most_bytes, reach=lambda output, endpoint: DatasetTables.of(output, endpoint, QUICK))
+def go(made: dict[str, Path], service: BigQuery, at: Callable[[str], None] = lambda step: None, most_bytes: int = 64 << 20, patience: Patience = QUICK) -> int:
+    return replay_job(options(made, service), [], at, most_bytes, reach=lambda output, endpoint: DatasetTables.of(output, endpoint, patience))
 
 
 def as_new(made: dict[str, Path], service: BigQuery) -> None:
@@ -181,29 +179,6 @@ def plain(value: object) -> object:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value.isoformat() if isinstance(value, date) else value
 
 
-@pytest.mark.parametrize("seed", [2])
-def test_killed_and_overtaken_again_and_again(seed, made, service) -> None:
-    """Replays of parts of any size die anywhere, while they finish others too; some are only thought dead, and go on later."""
-    chance = random.Random(seed)
-
-    def at(reached: str, depth: int = 0) -> None:
-        happens = chance.random()
-        if happens < 0.04:
-            raise Killed
-        if happens < 0.08 and depth < 2:
-            tried(depth + 1)
-
-    def tried(depth: int) -> int:
-        try:
-            return go(made, service, lambda reached: at(reached, depth), chance.choice([FEW // 2, FEW, 2 * FEW, 64 << 20]))
-        except Killed:
-            return -9
-
-    ended = [tried(0) for _ in range(4)]
-    assert go(made, service) == 0, ended
-    as_new(made, service)
-
-
 @pytest.mark.parametrize("step", ["graph done", "failures"])
 def test_of_two_replays_at_once_the_later_one_goes_on(step, made, service, capsys) -> None:
     """The first only seemed to be dead: whatever it does then, nothing is stored twice."""
@@ -220,12 +195,13 @@ def test_of_two_replays_at_once_the_later_one_goes_on(step, made, service, capsy
 
 
 PASSING = {
-    "503 of loads, answers lost": [Fault(UPLOAD, 503, times=3), Fault("^PUT /upload/", "lost", times=2), Fault("^GET .*/jobs/", 404, "notFound")],
-    "429, queries refused, answers lost": [Fault(UPLOAD, 429, "rateLimitExceeded", times=2), Fault("^POST .*/jobs$", 503, times=2), Fault("^GET .*/queries/", "lost"), Fault("^GET .*/queries/", 503)],
-    "the turn's answer is lost": [Fault("^PATCH", "lost", times=2), Fault("^POST .*/tables$", "lost")],
-    "the turn is refused for a while": [Fault("^PATCH", 503, times=2), Fault("^GET .*penstock_replaying", 503)],
-    "jobs fail and may pass": [Fault("load ds.events", "fails", "backendError", times=2), Fault("load ds.replays", "fails", "internalError"),
-                               Fault("load ds.failures", "fails", "rateLimitExceeded"), Fault("load ds.penstock_replaying", "fails", "backendError")],
+    "503 and 429, answers lost": [Fault(UPLOAD, 503, times=3), Fault("^PUT /upload/", "lost", times=2), Fault("^GET .*/jobs/", 404, "notFound"),
+                                  Fault("^POST .*/jobs$", 503, times=2), Fault("^GET .*/queries/", "lost"), Fault("^GET .*/queries/", 503),
+                                  Fault(UPLOAD, 429, "rateLimitExceeded", times=2)],
+    "the turn's answer is lost, jobs fail": [
+        Fault("^PATCH", "lost", times=2), Fault("^POST .*/tables$", "lost"), Fault("^PATCH", 503, times=2), Fault("^GET .*penstock_replaying", 503),
+        Fault("load ds.events", "fails", "backendError", times=2), Fault("load ds.replays", "fails", "internalError"),
+        Fault("load ds.failures", "fails", "rateLimitExceeded"), Fault("load ds.penstock_replaying", "fails", "backendError")],
 }
 
 
@@ -242,7 +218,7 @@ def test_what_passes_leaves_exact_books(name, made, service) -> None:
     (Fault("^PUT /upload/", 503, times=10**6), "did not answer"), (Fault("load ds.events", "loses"), "other rows"), (Fault("load ds.failures", "loses"), "other rows")])
 def test_what_does_not_pass_is_told_and_mended_by_the_next_replay(fault, words, made, service, capsys) -> None:
     service.faults = [fault]
-    assert go(made, service) == 1
+    assert go(made, service, patience=replace(QUICK, seconds=0.5)) == 1
     assert words in capsys.readouterr().err
     service.faults = []
     assert go(made, service) == 0
@@ -301,47 +277,3 @@ def test_what_cannot_run_is_told_at_once(made, service, capsys) -> None:
     assert "is no dataset" in capsys.readouterr().err
     service.store.delete_table("ds", "events")
     assert main(given(made, service)) == 2 and "holds no tables" in capsys.readouterr().err
-
-
-def test_failures_are_opened_as_on_a_lake_by_a_file_or_by_cloud_kms(made, service, capsys) -> None:
-    def told(*arguments: str) -> list[str]:
-        assert main(["open", *arguments]) == 0
-        return sorted(capsys.readouterr().out.splitlines())
-
-    key, reach = f"--private_key={made['keys'] / keys.PRIVATE}", f"--bigquery_endpoint={service.url}"
-    kms = Service((made["keys"] / keys.PRIVATE).read_bytes())
-    server, address = serve(kms)
-    try:
-        theirs = told(str(made["old"]), key)
-        assert told(OUT, key, reach) == theirs and len(theirs) > 60
-        assert told(OUT, f"--private_key={VERSION}", f"--kms_endpoint={address}", reach) == theirs and 0 < kms.calls < len(theirs)
-        assert told(str(made["old"]), f"--private_key={VERSION}", f"--kms_endpoint={address}") == theirs
-        some = told(OUT, key, reach, "--reason=out_of_range")
-        assert some == told(str(made["old"]), key, "--reason=out_of_range") and 0 < len(some) < len(theirs)
-        assert told(OUT, key, reach, "--run=nobody") == []
-        told_by_kms = replay(capsys, [*given(made, service, f"--kms_endpoint={address}", f"--private_key={VERSION}")[:2],
-                                      *[a for a in given(made, service, f"--kms_endpoint={address}", f"--private_key={VERSION}")[2:] if not a.endswith(keys.PRIVATE)]])
-        assert told_by_kms["read"] == len(theirs) and told_by_kms["not_opened"] == 0
-        as_new(made, service)
-    finally:
-        server.stop(0)
-
-
-@pytest.mark.parametrize(("arguments", "code", "words"), [
-    ([OUT, "--reason=bored"], 2, "--reason"), (["bq://project.none"], 2, "is no dataset"), ([OUT, "--private_key=nowhere"], 2, "cannot be read")])
-def test_what_cannot_be_opened(arguments, code, words, made, service, capsys) -> None:
-    key = [] if any("private_key" in a for a in arguments) else [f"--private_key={made['keys'] / keys.PRIVATE}"]
-    assert main(["open", *arguments, *key, f"--bigquery_endpoint={service.url}"]) == code
-    assert words in capsys.readouterr().err
-
-
-def test_another_key_opens_nothing(made, service, tmp_path, capsys) -> None:
-    keys.make(tmp_path / "other")
-    other = f"--private_key={tmp_path / 'other' / keys.PRIVATE}"
-    assert main(["open", OUT, other, f"--bigquery_endpoint={service.url}"]) == 1
-    seen = capsys.readouterr()
-    assert seen.out == "" and "are sealed with another key" in seen.err
-    arguments = [a for a in given(made, service, other) if not a.startswith("--private_key") or a == other]
-    row = replay(capsys, arguments, 1)
-    assert row["read"] == 0 and row["not_opened"] == service.ask("SELECT count(*) AS n FROM ds.failures")[0]["n"]
-    assert service.ask("SELECT count(*) AS n FROM ds.replays") == [{"n": 0}]

@@ -8,7 +8,6 @@ it refuses external data, and operators that it was not built with (those of ai.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler
 
 from schemas.errors import Fault, Misconfigured
-from schemas.model import Model
+from schemas.model import MAX_BYTES, Model
+from schemas.place import content
 
 Row = dict[str, Any]
 _NUMPY = {"float": np.float32, "string": np.object_}
@@ -45,19 +45,19 @@ class OnnxHandler(ModelHandler[Row, Any, onnxruntime.InferenceSession]):
 
     def load_model(self) -> onnxruntime.InferenceSession:
         """Raises Misconfigured where the bytes, the inputs or the golden rows are not those of the descriptor."""
-        where = self.model.path
+        where = str(self.model.file)
         try:
-            content = Path(where).read_bytes()
+            found = content(self.model.file, MAX_BYTES)
         except OSError:
             raise Misconfigured([Fault(where, "cannot be read", "put the model where its descriptor says")]) from None
-        if hashlib.sha256(content).hexdigest() != self.model.sha256:
+        if hashlib.sha256(found).hexdigest() != self.model.sha256:
             raise Misconfigured([Fault(where, "is not the model that its descriptor names (SHA-256 differs)",
                                        "restore the file, or make the descriptor anew")])
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1  # Beam runs the threads
         options.log_severity_level = 4  # its messages may hold values
         try:
-            session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(found, options, providers=["CPUExecutionProvider"])
         except _ERRORS:
             raise Misconfigured([Fault(where, "cannot be loaded by ONNX Runtime", "export it again (opset 17 or lower, no external data)")]) from None
         if [i.name for i in session.get_inputs()] != [name for name, _ in self.model.inputs]:

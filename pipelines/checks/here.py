@@ -23,10 +23,13 @@ EMULATORS = ("PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR
 _PLACEHOLDER = b"placeholder"
 
 
-def job_options(job: str, profile: Profile) -> Any:
-    """A profile's parameters as the job's options. Raises Misconfigured with all that is wrong with them."""
+def job_options(job: str, profile: Profile, endpoint: str = "") -> Any:
+    """A profile's parameters as the job's options. Raises Misconfigured with all that is wrong with them.
+
+    endpoint: of Cloud Storage, where it is not the usual one.
+    """
     if job not in NOT_ON_DATAFLOW:
-        return launching.job_options(job, profile)[0]
+        return launching.job_options(job, profile, endpoint)[0]
     options, _ = parse(COMMANDS[job].options, [f"--{name}={value}" for name, value in profile.parameters])
     return options
 
@@ -89,7 +92,8 @@ def quotas(setting: Setting) -> list[Fault]:
         raise NotChecked("only streams are planned")
     if not setting.rate:
         raise NotChecked("no rate is given: say rate: in the profile, or --rate=EVENTS_A_SECOND")
-    plan = reckon(PlanOptions(contract=dict(setting.profile.parameters).get("contract", ""), rate=setting.rate, profile=setting.where))
+    plan = reckon(PlanOptions(contract=dict(setting.profile.parameters).get("contract", ""), rate=setting.rate, profile=setting.where,
+                              storage_endpoint=setting.launcher.endpoint))
     found = [Fault(f"quota {n.quota.name}", f"{setting.rate:,} events/s need {n.needed:,.0f} {n.quota.unit}, given are {n.quota.given:,.0f}", n.quota.remedy)
              for n in plan.needs if n.share is not None and n.share > 1]
     unknown = [n.quota.name for n in plan.needs if n.share is None]

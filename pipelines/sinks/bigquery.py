@@ -5,7 +5,9 @@ again. insertAll removes some repeats of a worker that tries again, none of a jo
 stream share stands here too: where tables are, what the books hold, what becomes of a rejected row.
 """
 
+import base64
 import json
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ from transforms.batch import refused_rows
 from transforms.fates import LATE, READ, REFUSED, REPEATED, STORED
 from transforms.ledger import LedgerRow, Tally, sums
 
+_BEAMS = logging.getLogger("apache_beam.io.gcp.bigquery")
 _OUTPUT = re.compile(r"bq://([a-z][a-z0-9:.-]{4,61}[a-z0-9])\.([A-Za-z0-9_]{1,1024})")
 _MINUTE = 60
 _RETENTION = 31 * 86_400  # the longest that Pub/Sub keeps a message, in seconds
@@ -70,11 +73,17 @@ class InsertRows(beam.PTransform):
         rows = batches | "Rows" >> beam.FlatMap(rows_of, self.columns, self.run).with_output_types(dict[str, Any])
         written = rows | "Insert" >> WriteToBigQuery(
             self.table, method=WriteToBigQuery.Method.STREAMING_INSERTS, insert_retry_strategy=RetryStrategy.RETRY_ON_TRANSIENT_ERROR,
-            create_disposition="CREATE_NEVER")
+            create_disposition="CREATE_NEVER", schema=in_silence)
         rejected = written.failed_rows_with_errors | "Rejected" >> beam.Map(lambda failed: refusal(failed[1])).with_output_types(pa.RecordBatch)
         counted = batches | "Count" >> beam.FlatMap(tallies_of, bool(self.run)).with_output_types(Tally)
         back = rejected | "Uncount" >> beam.FlatMap(taken_back, bool(self.run)).with_output_types(Tally)
         return Loaded((counted, back) | "Tallies" >> beam.Flatten(), rejected)
+
+
+def in_silence(destination: Any) -> None:
+    """The schema of a table that is there: none. Beam asks for it at each row, in the process where it then logs what BigQuery says of
+    rejected rows, which may quote them: its logger is turned off before."""
+    _BEAMS.disabled = True
 
 
 def tallies_of(batch: pa.RecordBatch, events: bool) -> list[Tally]:
@@ -93,12 +102,14 @@ def taken_back(rejected: pa.RecordBatch, events: bool) -> list[Tally]:
 
 
 def rows_of(batch: pa.RecordBatch, columns: tuple[Column, ...], run: str = "") -> Iterator[dict[str, Any]]:
-    """The rows as BigQuery's JSON takes them: times as RFC 3339, bytes as base64 (by Beam), nulls left out."""
+    """The rows as BigQuery's JSON takes them: times as RFC 3339, bytes as base64, nulls left out."""
     for row in conform(of_run(batch, run) if run else batch, columns).to_pylist():
         yield {name: _plain(value) for name, value in row.items() if value is not None}
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):  # Beam would take it for base64 already
+        return base64.b64encode(value).decode()
     return value.isoformat() if isinstance(value, date) else value  # a datetime is a date
 
 

@@ -68,7 +68,7 @@ class Pending:
             yield Failure(row["run"], row["stage"], row["reason"], row["origin"], int(row["attempt"]), row["sealed"])
 
     def late(self) -> list[Failure]:
-        """Late rows whose event is stored, where they are asked for; others are sealed as stored, and cannot come again."""
+        """Late rows whose event is stored."""
         if not self._choice.late:
             return []
         found = query(self._place, f"""{self._began}

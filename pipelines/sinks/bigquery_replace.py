@@ -19,7 +19,7 @@ from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_commit import Commit, Request, verdict
 from pipelines.sinks.bigquery_files import StageRows
 from pipelines.sinks.bigquery_jobs import Failed, Place
-from pipelines.sinks.bigquery_lease import Lease
+from pipelines.sinks.bigquery_lease import Lease, held
 from pipelines.sinks.bigquery_ledger import ledger
 from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
 from pipelines.sinks.lake import fingerprinted
@@ -87,7 +87,19 @@ class Target(NamedTuple):
             raise Misconfigured([Fault("--output", str(error), "check that the account may run queries and read the tables")]) from None
         if found is not None and not found[1]:
             raise Misconfigured([Fault(f"run {run}", "is in the ledger already, and its books did not balance", "start a run under an id of its own")])
+        if found is not None:
+            self._let_go(run)
         return found[0] if found else None
+
+    def _let_go(self, run: str) -> None:
+        """Removes the holds of a run that was killed between its last row and its end."""
+        place = self.place._replace(patience=_LOOK)
+        try:
+            left = Lease(place, self.dataset, run, [day for day, by in held(place, self.dataset, self.days).items() if by == run])
+            left.take()
+            left.release()
+        except Misconfigured:
+            pass  # somebody else's meanwhile, or out of reach: it ends by itself
 
 
 class Replacement:

@@ -10,9 +10,9 @@ takes what follows for right, and stops; so what lies later may be new already, 
 """
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, datetime, timedelta, timezone
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,9 +61,8 @@ def rewindow(place: Place, dataset: Dataset, contract: Contract, days: Iterable[
     once = secrets.token_hex(4)  # a job of this time alone: what an earlier try loaded may have been replaced since
     for day in sorted(touched, reverse=True):
         at(f"windows {day}")
-        there = pa.Table.from_batches(batches(place, f"SELECT {_listed(c.name for c in columns)} FROM {named(dataset, WINDOWS_TABLE)} WHERE d = @day",
-                                              schema, [ScalarQueryParameter("day", "DATE", day)]), schema)
-        stays = [(key, start) not in changed and end > start for key, start, end in zip(*(there[name].to_pylist() for name in _EDGES))]
+        there = pa.Table.from_batches(_standing(place, dataset, schema, "d = @day", "TRUE", [ScalarQueryParameter("day", "DATE", day)]), schema)
+        stays = [of not in changed for of in zip(there["key"].to_pylist(), there["window_start"].to_pylist())]
         rows = pa.concat_tables([there.filter(pa.array(stays, pa.bool_())), new.filter(pc.equal(new["d"], day))])
         load(place, Load(f"penstock-{run}-{WINDOWS_TABLE}-{day}-{once}", f"{dataset.name}.{WINDOWS_TABLE}${day:%Y%m%d}",
                          as_parquet(rows.combine_chunks().to_batches(), columns), replace=True, labels={"penstock_run": run.lower()[:63]}))
@@ -105,19 +104,24 @@ def _events(place: Place, dataset: Dataset, contract: Contract, first: date, las
 
 
 def _between(place: Place, dataset: Dataset, contract: Contract, low: int, high: int) -> pa.RecordBatch:
-    """key, window_start and window_end of the windows that end after low and start before high (microseconds): as they stand, for
-    a stream adds each as a pane of its own, and says of a session that is no more that it ends where it starts."""
+    """key, window_start and window_end of the windows that end after low and start before high (microseconds)."""
     assert contract.windows is not None
     known = window_schema(contract.windows)
     schema = pa.schema([known.field(name) for name in _EDGES])
-    found = batches(place, f"""
-        SELECT {_listed(_EDGES)} FROM (
-          SELECT * FROM {named(dataset, WINDOWS_TABLE)} WHERE window_start < @high
-          QUALIFY ROW_NUMBER() OVER (PARTITION BY d, key, window_start ORDER BY pane DESC, run DESC) = 1)
-        WHERE window_end > @low AND window_end > window_start""", schema,
-                    [ScalarQueryParameter(name, "TIMESTAMP", _EPOCH + timedelta(microseconds=at)) for name, at in (("low", low), ("high", high))])
+    found = _standing(place, dataset, schema, "window_start < @high", "window_end > @low",
+                      [ScalarQueryParameter(name, "TIMESTAMP", _EPOCH + timedelta(microseconds=at)) for name, at in (("low", low), ("high", high))])
     table = pa.Table.from_batches(found, schema).combine_chunks()
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)
+
+
+def _standing(place: Place, dataset: Dataset, schema: pa.Schema, of: str, where: str, parameters: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+    """These columns of the windows as they stand: a stream adds each as a pane of its own, and of a session that is no more one that
+    ends where it starts."""
+    return batches(place, f"""
+        SELECT {_listed(schema.names)} FROM (
+          SELECT * FROM {named(dataset, WINDOWS_TABLE)} WHERE {of}
+          QUALIFY ROW_NUMBER() OVER (PARTITION BY d, key, window_start ORDER BY pane DESC, run DESC) = 1)
+        WHERE window_end > window_start AND {where}""", schema, parameters)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -52,7 +52,7 @@ def expansion_service(given: str, environment: Mapping[str, str] = os.environ) -
     jar = given or (kept if Path(kept).exists() else str(Path(JavaJarServer.JAR_CACHE) / Path(kept).name))
     faults = []
     if not Path(jar).is_file():
-        faults.append(Fault(where, f"there is no jar {jar}: --write=exactly_once is Beam's Java sink",
+        faults.append(Fault(where, f"there is no jar {jar}, and --write=exactly_once is Beam's Java sink",
                             f"get {Path(kept).name} of org.apache.beam, and give it"))
     home = environment.get("JAVA_HOME")
     if not shutil.which(str(Path(home, "bin", "java")) if home else "java", path=environment.get("PATH")):

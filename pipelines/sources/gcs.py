@@ -7,7 +7,7 @@ an object kept with Content-Encoding gzip is not unpacked on the way, which woul
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -88,20 +88,36 @@ def matching(client: storage.Client, pattern: str) -> list[Object]:
 
     Raises Misconfigured where the bucket cannot be listed.
     """
-    bucket, _, name = pattern.removeprefix(SCHEME).partition("/")
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", bucket):
-        raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "give gs://BUCKET/NAME; a pattern may stand in the name alone")])
+    name = pattern.removeprefix(SCHEME).partition("/")[2]
     prefix = re.split(r"[*?\[]", name, maxsplit=1)[0]
     wanted = re.compile(FileSystem.translate_pattern(name))  # the rule that local paths follow
+    return [_object(blob) for blob in _listed(client, "--input", pattern, prefix=prefix) if wanted.match(blob.name)]
+
+
+def within(client: storage.Client, folder: str, option: str) -> list[Object]:
+    """The objects directly below gs://BUCKET/NAME, in order, a thousand at the most. option: what named it.
+
+    Raises Misconfigured where the bucket cannot be listed.
+    """
+    name = folder.removeprefix(SCHEME).partition("/")[2]
+    return [_object(blob) for blob in _listed(client, option, folder, prefix=f"{name}/" if name else "", delimiter="/", max_results=1000)]
+
+
+def _listed(client: storage.Client, option: str, path: str, **asked: Any) -> Iterator[Any]:
+    """What Google's client answers of the bucket of a path, but for marks of folders."""
+    problem, bucket = f"{path} cannot be listed", path.removeprefix(SCHEME).partition("/")[0]
+    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]", bucket):
+        raise Misconfigured([Fault(option, problem, "give gs://BUCKET/NAME; a pattern may stand in the name alone")])
     try:
-        found = client.list_blobs(bucket, prefix=prefix, fields=_FIELDS, timeout=_SECONDS)
-        return [_object(blob) for blob in found if wanted.match(blob.name) and not blob.name.endswith("/")]
+        for blob in client.list_blobs(bucket, fields=_FIELDS, timeout=_SECONDS, **asked):
+            if not blob.name.endswith("/"):
+                yield blob
     except NotFound:
-        raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "check the name of the bucket: it is not there")]) from None
+        raise Misconfigured([Fault(option, problem, "check the name of the bucket: it is not there")]) from None
     except (Forbidden, Unauthorized):
-        raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "give the account roles/storage.objectViewer on the bucket")]) from None
+        raise Misconfigured([Fault(option, problem, "give the account roles/storage.objectViewer on the bucket")]) from None
     except _UNREACHED:
-        raise Misconfigured([Fault("--input", f"{pattern} cannot be listed", "check the credentials, the network and --storage_endpoint")]) from None
+        raise Misconfigured([Fault(option, problem, "check the credentials, the network and --storage_endpoint")]) from None
 
 
 def fetched(client: storage.Client, path: str, generation: int, start: int, stop: int) -> bytes:

@@ -10,10 +10,11 @@ from google.api_core import exceptions
 from pipelines.checks import differences, ground, here, places, roles
 from pipelines.checks.clients import Clients, NotChecked
 from pipelines.checks.setting import FAULT, NOT_CHECKED, OK, Check, Result, Setting
+from pipelines.contracts import load
 from pipelines.profile import read
 from pipelines.starting import Faults
 from pipelines.tools.options import CheckOptions
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 
 LOCK = "requirements.lock"
@@ -42,9 +43,9 @@ def setting_of(options: CheckOptions, environment: Mapping[str, str]) -> Setting
     """The launch. Raises Misconfigured where the profile cannot be read as one."""
     profile = read(options.profile, options.job)
     options_, contract_ = Faults(), Faults()  # told by the checks of both
-    given = options_.of(lambda: here.job_options(options.job, profile))
+    given = options_.of(lambda: here.job_options(options.job, profile, options.endpoint))
     named = getattr(given, "contract", "") or dict(profile.parameters).get("contract", "")
-    contract: Contract | None = contract_.of(lambda: load(named)) if named else None
+    contract: Contract | None = contract_.of(lambda: load(named, storage_endpoint=options.endpoint)) if named else None
     return Setting(options.job, options.profile, profile, given, contract, environment, Clients(profile.project, options.endpoint),
                    Clients(profile.project, options.endpoint, profile.service_account), Path(options.lock or LOCK), options.rate or profile.rate,
                    tuple(contract_.found), tuple(options_.found))

@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+from pipelines.contracts import load
 from pipelines.tools.options import DescribeOptions
 from schemas import bigquery, views
 from schemas.arrow import stored_columns, window_columns
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 from schemas.fields import PRIVACY, Field
 from schemas.rules import kind, rules
 from schemas.tables import FAILURES, REPLAYS, RUNS, Column
@@ -15,7 +16,7 @@ from schemas.templates import deidentify_template
 
 def run(options: DescribeOptions) -> int:
     """Prints the dictionary as Markdown or JSON, BigQuery's Table resources as JSON, or the statements that make its views."""
-    contract = load(options.contract)
+    contract = load(options.contract, storage_endpoint=options.storage_endpoint)
     if options.format == "bigquery":
         print(json.dumps(bigquery.tables(contract), indent=2))
     elif options.format == "views":

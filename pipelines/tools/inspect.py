@@ -11,10 +11,10 @@ from typing import Literal, TextIO
 import pyarrow as pa
 from google.cloud.dlp_v2.types import InspectConfig
 
+from pipelines.contracts import load
 from pipelines.sources.files import Broken, read
 from pipelines.sources.listing import listed, ranges
 from pipelines.tools.options import InspectOptions
-from schemas.contract import load
 from schemas.errors import Fault, Misconfigured
 from schemas.templates import inspect_template
 from transforms.decode import rows_of
@@ -38,7 +38,7 @@ def run(options: InspectOptions) -> int:
     if faults:
         raise Misconfigured(faults)
     if options.contract:
-        contract = load(options.contract)
+        contract = load(options.contract, storage_endpoint=options.storage_endpoint)
         text, where, tagger = contract.inspect, f"{contract.folder}/inspect.json", contract.tagger
     else:
         where, tagger = options.inspect_template, True

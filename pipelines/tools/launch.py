@@ -34,7 +34,7 @@ def run(options: LaunchOptions) -> int:
     names = faults.of(lambda: _names(options.transform_name_mapping))
     service = faults.of(lambda: Dataflow(profile.project, profile.region, options.dataflow_endpoint)) if profile else None
     launches = options.action in ("validate", "run", "update")
-    given = faults.of(lambda: job_options(options.job, profile)) if profile and launches else None
+    given = faults.of(lambda: job_options(options.job, profile, options.storage_endpoint)) if profile and launches else None
     if profile and given and _reachable(options):
         faults.found += template_faults(profile, options.storage_endpoint)
     faults.stop()

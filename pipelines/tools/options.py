@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from pipelines.flags import Days, option, required
 from pipelines.forms import IMAGE, RESOURCE
-from pipelines.options import BIGQUERY, CONTRACT, KMS, PUBSUB, STORAGE, OfContract
+from pipelines.options import BIGQUERY, CONTRACT, CONTRACTS, KMS, PUBSUB, STORAGE, OfContract
 from pipelines.profile import JOBS
 from schemas.errors import Reason
 
@@ -83,10 +83,9 @@ class QueryOptions:
 
 
 @dataclass(frozen=True)
-class DescribeOptions:
+class DescribeOptions(OfContract):
     """penstock describe"""
 
-    contract: str = required(CONTRACT, metavar="NAME|DIR")
     format: str = option("markdown", "The data dictionary as text or JSON, BigQuery's table schemas, or its views as SQL.",
                          choices=("markdown", "json", "bigquery", "views"))
     output: str = option("bq://PROJECT.DATASET", "Dataset that the views are made in, over the tables there; a lake has them already.",
@@ -119,7 +118,8 @@ class OpenOptions:
 class InspectOptions:
     """penstock inspect"""
 
-    contract: str = option("", CONTRACT + " Its inspect.json says what to look for.", metavar="NAME|DIR")
+    contract: str = option("", CONTRACT + " Its inspect.json says what to look for.", metavar=CONTRACTS)
+    storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage", local=True)
     inspect_template: str = option("", "A DLP InspectTemplate as JSON, in place of a contract's.", metavar="FILE")
     input: str = option("", "Files to look into, as for batch.", metavar="GLOB")
     field: str = option("", "The field that holds the text.", metavar="FIELD")

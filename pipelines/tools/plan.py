@@ -4,6 +4,7 @@ import json
 from typing import Any, NamedTuple
 
 from pipelines import plan_data
+from pipelines.contracts import load
 from pipelines.flags import parse
 from pipelines.options import StreamOptions
 from pipelines.plan_model import Cost, DlpShare, Load, Machine, Measured, Need, costs, needs, raised_first, workers
@@ -11,7 +12,7 @@ from pipelines.plan_sample import measure
 from pipelines.profile import Profile, read
 from pipelines.starting import Faults
 from pipelines.tools.options import PlanOptions
-from schemas.contract import Contract, load
+from schemas.contract import Contract
 
 MACHINE, REGION = "n2-standard-2", "us-central1"
 NOT_COUNTED = ("queries", "windows rows", "network between regions and zones", "logs and metrics", "Cloud Storage of staging and templates",
@@ -43,7 +44,7 @@ def run(options: PlanOptions) -> int:
 def reckon(options: PlanOptions) -> Plan:
     """The plan. Raises Misconfigured with all that is wrong with the contract, its sample or the profile."""
     faults = Faults()
-    contract = faults.of(lambda: load(options.contract))
+    contract = faults.of(lambda: load(options.contract, storage_endpoint=options.storage_endpoint))
     profile = faults.of(lambda: read(options.profile, "stream")) if options.profile else None
     sample = faults.of(lambda: measure(contract)) if contract else None
     where = options.profile or "--profile"

@@ -1,12 +1,12 @@
 """penstock tables: BigQuery's tables and views beside a contract's. Shows what it would do; --apply does it."""
 
+from pipelines.contracts import load
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_tables import PLACEHOLDER, Comparison, apply, compare, ddl, faults, location, wanted_tables
 from pipelines.sinks.bigquery_views import ViewDifference, apply_view, compare_views
 from pipelines.tools.options import TablesOptions
 from schemas import bigquery
-from schemas.contract import load
 from schemas.errors import Fault, Misconfigured, Transient
 from schemas.views import ddl as ddl_of_view
 
@@ -19,7 +19,7 @@ def run(options: TablesOptions) -> int:
 
     Raises Misconfigured, with every difference that is refused; then nothing is changed.
     """
-    contract, named = load(options.contract), dataset(options.output)
+    contract, named = load(options.contract, storage_endpoint=options.storage_endpoint), dataset(options.output)
     wanted = wanted_tables(contract, options.policy_tag)
     if not options.policy_tag:
         tagged = [f"{name}.{f['name']}" for name, table in bigquery.tables(contract).items() for f in table["schema"]["fields"] if "policyTags" in f]

@@ -6,7 +6,6 @@ refuses one message.
 
 import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,9 +41,9 @@ class Front(NamedTuple):
 
 
 def front(contract: Contract, id_attribute: str = "", time_attribute: str = "") -> Front:
-    """The front of a contract; attributes: "" where the body alone counts. Raises OSError where event.avsc cannot be read."""
+    """The front of a contract; attributes: "" where the body alone counts."""
     pairs = ((contract.id, id_attribute), (contract.time, time_attribute))
-    return Front(Path(contract.folder, "event.avsc").read_bytes(), tuple(pair for pair in pairs if pair[1]), contract.time)
+    return Front(contract.avsc.encode(), tuple(pair for pair in pairs if pair[1]), contract.time)
 
 
 def parse(block: Block, front: Front, max_row_bytes: int) -> Iterator[Rows]:
