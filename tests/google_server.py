@@ -60,6 +60,10 @@ class World:
         if match := re.fullmatch(r"/(?:download/)?storage/v1/b/([^/]+)/o/(.+)", path):
             found = self.objects.get(f"{match[1]}/{unquote(match[2])}")
             return (404, b"{}") if found is None else (200, found)
+        if match := re.fullmatch(r"/storage/v1/b/([^/]+)/o", path):
+            names = {name.partition("/")[2]: content for name, content in self.objects.items() if name.startswith(f"{match[1]}/{query['prefix'][0]}")}
+            return 200, json.dumps({"items": [{"bucket": match[1], "name": name, "size": str(len(content)), "generation": "1"}
+                                              for name, content in names.items()]}).encode()
         if match := re.fullmatch(r"/storage/v1/b/([^/]+)", path):
             return 200, json.dumps({"name": match[1], "location": self.places.get(match[1], self.place).upper()}).encode()
         if match := re.fullmatch(r"/bigquery/v2/projects/([^/]+)/datasets/([^/]+)(?:/tables/([^/]+))?", path):

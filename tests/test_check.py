@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,7 +42,7 @@ class Launch:
             "staging": "gs://my-staging/staging", "temp": "gs://my-staging/temp", "subnetwork": "regions/europe-west4/subnetworks/penstock",
             "service_account": "penstock-worker@my-project.iam.gserviceaccount.com",
             "kms_key": "projects/my-project/locations/europe-west4/keyRings/penstock/cryptoKeys/dataflow",
-            "parameters": {"contract": contract.folder, "output": "bq://my-project.penstock", "keys": "projects/my-project/secrets/penstock-keys/versions/1"},
+            "parameters": {"contract": contract.name, "output": "bq://my-project.penstock", "keys": "projects/my-project/secrets/penstock-keys/versions/1"},
             "jobs": {
                 "stream": {"job_name": "census-stream", "template": "gs://my-templates/stream.json",
                            "parameters": {"subscription": "projects/my-project/subscriptions/census"}},
@@ -63,13 +62,8 @@ class Launch:
 
 
 @pytest.fixture(scope="module")
-def contract(tmp_path_factory) -> Contract:
-    """census without its model, which takes most of the time that it takes to load."""
-    folder = tmp_path_factory.mktemp("contract") / "census"
-    shutil.copytree(ROOT / "schemas/census", folder)
-    head = (folder / "contract.yaml").read_text()
-    (folder / "contract.yaml").write_text(head.replace("model: model.json\n", ""))
-    return load(str(folder))
+def contract() -> Contract:
+    return load("census")
 
 
 @pytest.fixture
@@ -232,14 +226,29 @@ def test_parameters_are_the_jobs_options(launch) -> None:
     assert "parameters are at fault" in unknown(results)["worker: subscription"]
 
 
-def test_a_contract_that_is_not_whole(launch, tmp_path) -> None:
-    folder = tmp_path / "own"
-    folder.mkdir()
-    (folder / "contract.yaml").write_text("name: own\nversion: 1\n")
-    launch.profile["parameters"]["contract"] = str(folder)
+def test_a_contract_that_is_not_whole(launch) -> None:
+    launch.world.objects["my-contracts/own/contract.yaml"] = b"name: own\nversion: 1\n"
+    launch.profile["parameters"]["contract"] = "gs://my-contracts/own"
     _, results = launch.checked()
-    assert "event.avsc" in wrong(results)["contract"] and "deidentify.json" in wrong(results)["contract"]
+    assert "gs://my-contracts/own/event.avsc: is missing" in wrong(results)["contract"] and "deidentify.json" in wrong(results)["contract"]
     assert "parameters" not in wrong(results) and "the contract is not whole" in unknown(results)["tables"]
+
+
+@pytest.mark.parametrize("job", ["stream", "batch"])
+def test_a_contract_in_a_bucket(launch, job) -> None:
+    for file in (ROOT / "schemas/census").iterdir():
+        launch.world.objects[f"my-contracts/census/{file.name}"] = file.read_bytes()
+    launch.profile["parameters"]["contract"] = "gs://my-contracts/census/"
+    assert launch.checked(job, rate=100)[1]["contract"].state == check.OK and launch.checked(job)[0] == 0
+    launch.world.withheld["/b/my-contracts/"] = {"storage.objects.get"}
+    code, results = launch.checked(job)
+    assert code == 2 and set(wrong(results)) == {"launcher: contract", "worker: contract"} and "objectViewer" in wrong(results)["worker: contract"]
+
+
+def test_a_contract_that_workers_do_not_find(launch) -> None:
+    launch.profile["parameters"]["contract"] = str(ROOT / "schemas/census")
+    _, results = launch.checked()
+    assert "is a folder of this machine" in wrong(results)["parameters"] and "gs://BUCKET/FOLDER" in wrong(results)["parameters"]
 
 
 def test_examples_that_were_not_filled_in(launch) -> None:

@@ -33,6 +33,7 @@ PROCESSES: dict[str, tuple[Grant, ...]] = {
     "launcher": (
         Grant("project", ("dataflow.jobs.create", "dataflow.jobs.get", "dataflow.jobs.list"), "roles/dataflow.developer"),
         Grant("template", ("storage.objects.get",), "roles/storage.objectViewer"),
+        Grant("contract", _READ, "roles/storage.objectViewer"),
         Grant("service account", ("iam.serviceAccounts.actAs",), "roles/iam.serviceAccountUser"),
     ),
     "worker": (
@@ -45,6 +46,7 @@ PROCESSES: dict[str, tuple[Grant, ...]] = {
         Grant("tables", _TABLES, "roles/bigquery.dataEditor on the dataset"),
         Grant("project", ("bigquery.jobs.create",), "roles/bigquery.jobUser", ("batch",)),
         Grant("subscription", ("pubsub.subscriptions.consume", "pubsub.subscriptions.get"), "roles/pubsub.subscriber and roles/pubsub.viewer", ("stream",)),
+        Grant("contract", _READ, "roles/storage.objectViewer"),
         Grant("input", _READ, "roles/storage.objectViewer", ("batch",)),
         Grant("load files", _OBJECTS, "roles/storage.objectUser and roles/storage.legacyBucketReader", ("batch",)),
     ),

@@ -24,6 +24,8 @@ def checks(setting: Setting) -> Iterator[tuple[str, Check]]:
     for process in (*(() if setting.job in NOT_ON_DATAFLOW else ("launcher",)), RUNS_AS[setting.job]):
         wanted: dict[str, list[Grant]] = {}
         for grant in PROCESSES[process]:
+            if grant.resource == "contract" and not bucket_of(_contract(setting)):
+                continue
             if setting.job in (grant.jobs or (setting.job,)) and grant.engine in ("", setting.option("engine")):
                 wanted.setdefault(grant.resource, []).append(grant)
         for name, grants in wanted.items():
@@ -56,6 +58,8 @@ def resources(setting: Setting, name: str) -> list[Resource]:
     profile = setting.profile
     if name == "project":
         return [("project", profile.project)]
+    if name == "contract":
+        return [("bucket", bucket_of(_contract(setting)))]
     if name in ("staging", "temp", "template"):
         return [("bucket", bucket_of(getattr(profile, name)))]
     if name == "service account":
@@ -81,6 +85,10 @@ def resources(setting: Setting, name: str) -> list[Resource]:
     if not buckets:
         raise NotChecked("no gs:// path is named")
     return [("bucket", bucket) for bucket in buckets]
+
+
+def _contract(setting: Setting) -> str:
+    return dict(setting.profile.parameters).get("contract", "")
 
 
 def output_of(setting: Setting) -> str:
