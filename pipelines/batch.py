@@ -22,12 +22,12 @@ from pipelines.sources.verdict import VERDICT
 from pipelines.starting import Faults, beam_options, lineage_of, means_of
 from pipelines.stopping import unwinding
 from pipelines.submitting import RUNNER
-from pipelines.trace import frames
 from schemas.contract import Contract
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate
 from transforms.ledger import LedgerRow
 from transforms.park import Park
+from transforms.unquoted import frames
 
 SHARD_BYTES = 1 << 30  # of input a shard: about two million rows' digests
 

@@ -22,6 +22,7 @@ from transforms.deidentify import Deidentify, EngineConfig
 from transforms.infer import Infer
 from transforms.run_id import RunId
 from transforms.seal import Seal
+from transforms.unquoted import unquote
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ def build(pipeline: beam.Pipeline, parts: Parts) -> None:
     for rejected in homeless:
         rejected | "Insist" >> Insist("failures")
     tuple(outcome) | "Commit" >> parts.outcome
+    unquote(pipeline)
 
 
 def _load(rows: beam.PCollection[pa.RecordBatch], label: str, sink: beam.PTransform | None, refused: list[Any], outcome: list[Any]) -> None:

@@ -30,7 +30,6 @@ from pipelines.sinks.lake_catalog import Reader
 from pipelines.sinks.restricted import Part, WriteResult
 from pipelines.sources.query import ReadQuery, columns_of
 from pipelines.starting import Faults, beam_options
-from pipelines.trace import frames
 from schemas.arrow import input_schema
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
@@ -41,6 +40,7 @@ from transforms.engines.reversal_dlp import DlpReverser
 from transforms.engines.reversal_local import LocalReverser
 from transforms.keys import Keys
 from transforms.reidentify import Reidentify, ReverserConfig, Turned
+from transforms.unquoted import frames
 
 _SAMPLE = 1000  # events whose digest shows which keys made the tables
 

@@ -30,7 +30,6 @@ from pipelines.stopping import stopping
 from pipelines.stream_windows import StreamWindows
 from pipelines.suspects import Part, Suspects
 from pipelines.totals import Totals
-from pipelines.trace import frames
 from pipelines.watermark import Watermark
 from schemas.contract import Contract
 from schemas.errors import Transient
@@ -42,6 +41,7 @@ from transforms.lateness import Partials
 from transforms.ledger import LedgerRow, Tally
 from transforms.panes import Changes
 from transforms.seen import Failed, Seen
+from transforms.unquoted import frames
 
 TRIES = 3  # of a run that fails, before the job ends
 PAUSE = 2.0  # seconds after the first of them, doubled after each

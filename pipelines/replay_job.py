@@ -25,7 +25,6 @@ from pipelines.sinks.lake_commit import Lost, Unbalanced
 from pipelines.sinks.replays import Failure
 from pipelines.starting import Means, lineage_of
 from pipelines.totals import Totals
-from pipelines.trace import frames
 from schemas.contract import Contract
 from schemas.errors import Misconfigured, Reason, Transient
 from transforms.decode import Decode
@@ -36,6 +35,7 @@ from transforms.formats.messages import front
 from transforms.ledger import LedgerRow, Tally
 from transforms.seal import Unwrap
 from transforms.seen import Failed
+from transforms.unquoted import frames
 
 Canary = Callable[[Trial, str, list[Message]], dict[str, pa.RecordBatch]]
 

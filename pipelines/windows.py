@@ -17,7 +17,7 @@ from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_jobs import Failed, Place
 from pipelines.sinks.bigquery_lease import STREAM, Lease
 from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
-from pipelines.sinks.bigquery_windows import rewindow_all
+from pipelines.sinks.bigquery_windows import HELD, rewindow_all
 from pipelines.sinks.lake import Lake, Rewindowed
 from pipelines.sinks.lake_catalog import CATALOG
 from schemas.contract import Contract
@@ -57,7 +57,7 @@ def _dataset(options: WindowsOptions, contract: Contract, name: str) -> Rewindow
         raise Misconfigured([Fault("--output", str(error), "try again, or check --bigquery_endpoint")]) from None
     if found:
         raise Misconfigured(found)
-    lease = Lease(place._replace(patience=patience), named, name, options.partition or [STREAM])
+    lease = Lease(place._replace(patience=patience), named, f"the windows job {name}", [*options.partition, HELD] if options.partition else [STREAM])
     lease.take()
     try:
         with lease.renewed():

@@ -23,11 +23,12 @@ _O = r"/storage/v1/b/(?P<bucket>[^/]+)/o"
 
 class Storage:
     """The server, on a port of its own: `with Storage(folder, "bucket") as service:`. calls: "METHOD path" of each request;
-    forbidden: buckets that nobody may look into."""
+    forbidden: buckets that nobody may look into; versioned: those that keep what is replaced, in `kept`, by its generation."""
 
     def __init__(self, folder: Path, *buckets: str) -> None:
-        self.folder, self.calls, self.forbidden = folder, list[str](), set[str]()
+        self.folder, self.calls, self.forbidden, self.versioned = folder, list[str](), set[str](), set[str]()
         self.generations: dict[tuple[str, str], int] = {}
+        self.kept: dict[tuple[str, str, str], bytes] = {}
         self.uploads: dict[str, tuple[str, str, bytes]] = {}
         self._lock, self._last = threading.Lock(), 1_700_000_000_000_000
         for bucket in buckets:
@@ -47,6 +48,8 @@ class Storage:
     def put(self, bucket: str, name: str, content: bytes) -> None:
         path = self.folder / bucket / name
         with self._lock:
+            if bucket in self.versioned and path.exists():
+                self.kept[bucket, name, str(self.generations[bucket, name])] = path.read_bytes()
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             self._last += 1
@@ -119,16 +122,20 @@ class _Handler(BaseHTTPRequestHandler):
         if name not in service.names(bucket):
             raise _No(404, "notFound")
         generation = str(service.generations[bucket, name])
-        if asked.get("ifGenerationMatch", generation) != generation or asked.get("generation", generation) != generation:
+        if asked.get("ifGenerationMatch", generation) != generation:
             raise _No(412, "conditionNotMet")
+        older = asked.get("generation", generation)
+        if older != generation and not (media and (bucket, name, older) in service.kept):
+            raise _No(404, "notFound")
         if self.command == "DELETE":
             (service.folder / bucket / name).unlink()
             return self._send(204, b"")
         shown = service.shown(bucket, name)
         if not media:
             return self._send(200, shown)
-        content = service.read(bucket, name)
-        sums = {"x-goog-hash": f"crc32c={shown['crc32c']}", "x-goog-generation": generation}
+        content = service.read(bucket, name) if older == generation else service.kept[bucket, name, older]
+        checksum = base64.b64encode(google_crc32c.Checksum(content).digest()).decode()
+        sums = {"x-goog-hash": f"crc32c={checksum}", "x-goog-generation": older}
         if (span := re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))) and content:
             first, last = int(span[1]), min(int(span[2] or len(content)), len(content) - 1)
             if first >= len(content):

@@ -156,7 +156,7 @@ VISITS: dict[str, Callable[[str], dict[str, Any]]] = {  # a client's address is 
 
 def visits() -> list[Planted]:
     """Secrets in lines of the weblog contract, others than those of planted(); the last line is hours later, so that visits end."""
-    found = []
+    found = list[Planted]()
     for kind in ("ipv4", "ipv6", "email", "card", "mac"):
         for number, (place, make) in enumerate(VISITS.items(), 100):
             if place != "path" or kind in ("ipv4", "mac"):

@@ -11,7 +11,7 @@ import apache_beam as beam
 import pytest
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
 
-from pipelines import batch_graph, graph
+from pipelines import batch_graph, contracts, graph
 from pipelines.__main__ import main
 from pipelines.flags import parse, written
 from pipelines.keyfolder import open_keys
@@ -23,7 +23,7 @@ from pipelines.sinks.bigquery_replace import Target
 from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
 from pipelines.sources.listing import listed
 from pipelines.starting import Faults, means_of
-from schemas.contract import load
+from schemas.contract import SHIPPED, load
 from tests.bigquery_server import BigQuery, Fault
 from tests.gcs_server import Storage
 from tests.secret_server import VERSION, Service, serve
@@ -39,7 +39,8 @@ class Ground(NamedTuple):
 
     def run(self, name: str) -> None:
         """Builds the graph as a job of Dataflow's is built, and runs it."""
-        options, contract = self.options, load("census")
+        options = self.options
+        contract = contracts.load(options.contract, storage_endpoint=options.storage_endpoint)
         files = listed(options.input, options.storage_endpoint)
         means = means_of(options, contract, Faults(), lambda: open_keys(options.keys, endpoint=options.secrets_endpoint))
         assert means is not None
@@ -102,6 +103,18 @@ def test_a_job_that_is_tried_again_under_its_run_id_adds_nothing(ground) -> None
     before = tables()
     ground.run("dataflow")
     assert tables() == before and ground.storage.names("load") == []
+
+
+def test_a_contract_out_of_a_bucket_stores_the_same(ground) -> None:
+    """The model too comes from there, by its generation."""
+    for file in ("contract.yaml", "event.avsc", "inspect.json", "deidentify.json", "model.json", "model.onnx"):
+        ground.storage.put("raw", f"contracts/mine/{file}", (SHIPPED / "census" / file).read_bytes())
+    before = len(ground.storage.calls)
+    ground._replace(options=replace(ground.options, contract="gs://raw/contracts/mine")).run("mine")
+    assert len([call for call in ground.storage.calls[before:] if "model.onnx" in call]) >= 2, "when it was checked, and by a worker"
+    here, there = (ground.ask(f"select * from ds.runs where run = '{run}'")[0] for run in ("dataflow", "mine"))
+    same = ("read", "stored", "repeated", "refused", "reasons", "fingerprint", "partitions", "contract")
+    assert [there[name] for name in same] == [here[name] for name in same] and there["balanced"]
 
 
 def test_the_graph_dry_runs(ground, capsys) -> None:

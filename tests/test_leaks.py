@@ -28,7 +28,6 @@ from pipelines.__main__ import COMMANDS
 from pipelines.sinks.lake import Lake
 from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import listed
-from pipelines.trace import frames
 from schemas.contract import load
 from tests.failing_model import failing_contract
 from tests.pubsub_server import Broker
@@ -43,6 +42,7 @@ from transforms.keys import Keys
 from transforms.onnx import OnnxHandler
 from transforms.park import Park
 from transforms.seal import private_key, unseal
+from transforms.unquoted import frames
 
 SECRETS = planted()
 

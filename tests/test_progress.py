@@ -5,8 +5,8 @@ import io
 import pytest
 
 from pipelines.progress import Watch
-from pipelines.trace import frames
 from transforms.fates import Progress
+from transforms.unquoted import frames
 
 
 class Terminal(io.StringIO):

@@ -16,13 +16,13 @@ from apache_beam.utils.windowed_value import PaneInfo
 
 from pipelines import graph, stream_graph
 from pipelines.__main__ import main
+from pipelines.contracts import load
 from pipelines.options import StreamOptions
 from pipelines.sinks.bigquery import Dataset, ledger_row, rows_of, tallies_of
 from pipelines.sinks.lake import Lake
 from pipelines.starting import Means
 from pipelines.window_rows import Complete
 from schemas.arrow import stored_columns, window_columns
-from schemas.contract import load
 from schemas.tables import RUNS
 from tests.contracts import plain_contract
 from tests.test_stream import different, write_sample
@@ -77,8 +77,8 @@ class Panes(beam.PTransform):
 def parts_of(contract_name: str, messages: list[Message], keys: Any, **options: Any) -> graph.Parts:
     """The streaming graph over these messages, half a minute of them at a time. The watermark passes what waits for its batch before it
     leaps on, as it does on Dataflow, where a timer holds it."""
-    contract = load(contract_name)
     chosen = StreamOptions(contract=contract_name, subscription=SUBSCRIPTION, output="bq://test-project.tables", **options)
+    contract = load(contract_name, storage_endpoint=chosen.storage_endpoint)
     source = TestStream()
     chunks: list[list[Message]] = []
     for m in messages:
@@ -100,12 +100,12 @@ def run(parts: graph.Parts) -> None:
         graph.build(pipeline, parts)
 
 
-def streamed(contract_name: str, messages: list[Message], keys: Any) -> dict[str, list[dict]]:
+def streamed(contract_name: str, messages: list[Message], keys: Any, storage_endpoint: str = "") -> dict[str, list[dict]]:
     """Runs the streaming graph on these messages, with sinks that keep what comes."""
     CAUGHT.clear()
-    contract = load(contract_name)
-    run(replace(parts_of(contract_name, messages, keys), events=Caught("events"), failures=Caught("failures"), outcome=Books(),
-                windows=Panes(contract) if contract.windows else None))
+    parts = parts_of(contract_name, messages, keys, storage_endpoint=storage_endpoint)
+    run(replace(parts, events=Caught("events"), failures=Caught("failures"), outcome=Books(),
+                windows=Panes(parts.contract) if parts.contract.windows else None))
     return {name: [row for batch in batches for row in batch.to_pylist()] if name != "tallies" else batches for name, batches in CAUGHT.items()}
 
 

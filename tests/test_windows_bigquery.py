@@ -3,7 +3,10 @@
 import json
 import random
 import shutil
+import threading
+import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -18,10 +21,11 @@ from pipelines.sinks.bigquery import dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_jobs import Place
 from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
-from pipelines.sinks.bigquery_windows import chunks, rewindow, rewindow_all
+from pipelines.sinks.bigquery_windows import alone, chunks, rewindow, rewindow_all
 from pipelines.sinks.lake import Lake
 from pipelines.tools.generate import write
 from schemas.contract import SHIPPED, load
+from schemas.errors import Transient
 from schemas.windows import Windowing
 from tests.bigquery_server import BigQuery, Fault
 from tests.test_rebuild import DAY, EPOCH, events
@@ -198,6 +202,28 @@ def test_windows_wait_for_who_writes(lakes, service, capsys) -> None:
         assert "is being written by the stream" in capsys.readouterr().err
     service.store.delete_table("ds", "penstock_writing_stream")
     assert main(command) == 0 and not [name for _, name in service.store.tables if name.startswith("penstock_")]
+
+
+def test_rebuilds_come_one_after_the_other(service) -> None:
+    """Days next to each other share windows: a backfill has several runs at once."""
+    place = make(service, "telemetry")
+    order: list[str] = []
+
+    def second() -> None:
+        with alone(place._replace(client=connect("project", service.url)), dataset(OUT), "b"):
+            order.append("second")
+
+    with alone(place, dataset(OUT), "a"):
+        service.calls.clear()
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        while sum("POST" in call and call.endswith("/tables") for call in service.calls) < 2:  # it was refused at least once
+            time.sleep(0.001)
+        order.append("first")
+    waiting.join(10)
+    assert order == ["first", "second"]
+    with alone(place, dataset(OUT), "a"), pytest.raises(Transient), alone(place._replace(patience=replace(QUICK, job=0.3)), dataset(OUT), "b"):
+        pass
 
 
 def test_what_breaks_is_waited_for_or_told(lakes, service, capsys) -> None:

@@ -34,6 +34,7 @@ from transforms.formats.block import Block, Message
 from transforms.formats.messages import Front, parse
 from transforms.ledger import Tally, count
 from transforms.message_coder import MessageCoder
+from transforms.unquoted import unquoted
 
 DecodeBlock = Callable[[Block], tuple[pa.RecordBatch, pa.RecordBatch]]
 """A Block of messages to (events, REFUSED rows)."""
@@ -123,6 +124,7 @@ class _GatherFn(beam.DoFn):
             flush.set(min(at + Duration.of(self.wait.total_seconds()), window.max_timestamp()))
 
     @on_timer(FLUSH)
+    @unquoted
     def waited(self, waiting: Any = beam.DoFn.StateParam(WAITING), size: Any = beam.DoFn.StateParam(SIZE), fresh: Any = beam.DoFn.StateParam(FRESH),
                settled: Any = beam.DoFn.StateParam(SETTLED), reached: Any = beam.DoFn.StateParam(REACHED)) -> Iterator[Gathered]:
         yield from self._sifted(waiting, size, fresh, settled, reached)

@@ -43,6 +43,7 @@ from transforms.fates import LATE
 from transforms.lateness import late_rows
 from transforms.ledger import count
 from transforms.partials import GREATEST, KEY, LEAST, by_shard, keys_of, micros, partials
+from transforms.unquoted import unquoted
 from transforms.window import SHARDS
 from transforms.window_clock import FOR_EVER, IDLE, LONG_AGO, Clock
 from transforms.window_firing import fire, soonest, still_open
@@ -153,6 +154,7 @@ class _HoldFn(beam.DoFn):
         self._set(now.heard(published, watermark, soon), clock, due)
 
     @on_timer(DUE)
+    @unquoted
     def tell(self, at: Timestamp = beam.DoFn.TimestampParam, new: Any = beam.DoFn.StateParam(NEW), held: Any = beam.DoFn.StateParam(HELD),
              fresh: Any = beam.DoFn.StateParam(FRESH), told: Any = beam.DoFn.StateParam(TOLD), clock: Any = beam.DoFn.StateParam(CLOCK),
              due: Any = beam.DoFn.TimerParam(DUE)) -> Iterator[pa.RecordBatch | TaggedOutput[Literal["gone"], pa.RecordBatch]]:

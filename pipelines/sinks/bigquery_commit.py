@@ -26,7 +26,7 @@ from pipelines.sinks.bigquery_files import Staged, loadable
 from pipelines.sinks.bigquery_jobs import Failed, Load, Place, load
 from pipelines.sinks.bigquery_lease import Lease
 from pipelines.sinks.bigquery_ledger import Rows, counted, entry, ledger, refused
-from pipelines.sinks.bigquery_windows import rewindow
+from pipelines.sinks.bigquery_windows import alone, rewindow
 from pipelines.sinks.lake_commit import NOTHING, Unbalanced, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from pipelines.sinks.once import Once
@@ -124,7 +124,8 @@ def _commit(place: Place, request: Request, staged: list[Staged], tallies: list[
         at("failures")  # sealed anew by each try: the id says nothing of their bytes, or a second try would append them again
         _load(place, request, FAILURES_TABLE, FAILURES_TABLE, failures, FAILURES)
     if request.windowed is not None:
-        rewindow(place, request.dataset, request.windowed, map(date.fromisoformat, request.days), request.run, at)
+        with alone(place, request.dataset, request.run):
+            rewindow(place, request.dataset, request.windowed, map(date.fromisoformat, request.days), request.run, at)
     at("compare")
     days = ", ".join(f"DATE '{day}'" for day in request.days)
     there, fingerprint = counted(place, request.dataset, request.columns, request.printed, f"d IN ({days})")

@@ -75,9 +75,9 @@ class Lease:
                 break
             if other:
                 ends = f"{other.until:%Y-%m-%d %H:%M:%S} UTC" if other.until else "never"
-                over = "" if day == STREAM else f"--run={other.run} takes the day over, and else "
+                over = f"--run={other.run} takes the day over, and else " if _is_run(other.run) else ""
                 advice = f"wait for its end, or end it; if it was killed, {over}its hold ends at {ends}"
-                found.append(Fault(_told(day), f"is being written by {'' if day == STREAM else 'run '}{other.run}", advice if other.run != self._run else
+                found.append(Fault(_told(day), f"is being written by {'run ' if _is_run(other.run) else ''}{other.run}", advice if other.run != self._run else
                                    "another process tries the same run: leave it to that one"))
         found = found or self._beside()
         if found:
@@ -137,7 +137,7 @@ class Lease:
                 hold = self._living(other)
                 if hold:
                     ends = f"; if it was killed, its hold ends at {hold.until:%Y-%m-%d %H:%M:%S} UTC" if hold.until else ""
-                    return [Fault(_told(other), f"is being written by {'' if other == STREAM else 'run '}{hold.run}",
+                    return [Fault(_told(other), f"is being written by {'run ' if _is_run(hold.run) else ''}{hold.run}",
                                   f"wait for its end, or end it{'; messages wait in Pub/Sub meanwhile' if other == STREAM else ''}{ends}")]
         except (exceptions.GoogleAPICallError, Transient) as error:
             return [Fault("--output", f"BigQuery does not show who writes the tables: {reason(error)}", "try again")]
@@ -229,6 +229,11 @@ def _shown(place: Place, name: str) -> Table | None:
 
 def _table(what: What) -> str:
     return PREFIX + (what if isinstance(what, str) else f"{what:%Y%m%d}")
+
+
+def _is_run(name: str) -> bool:
+    """Whether it is the id of a run; streams and replays hold under words."""
+    return " " not in name
 
 
 def _told(what: What) -> str:

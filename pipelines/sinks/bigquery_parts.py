@@ -13,7 +13,7 @@ was not loaded never will be, and marks what was.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -34,7 +34,7 @@ from pipelines.sinks.bigquery_lease import Lease
 from pipelines.sinks.bigquery_ledger import Rows, counted, entry, ledger, named, refused
 from pipelines.sinks.bigquery_read import batches
 from pipelines.sinks.bigquery_turn import TABLE, TAKEN, InHand, Turn
-from pipelines.sinks.bigquery_windows import rewindow
+from pipelines.sinks.bigquery_windows import alone, rewindow
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_commit import NOTHING, Lost, Unbalanced, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
@@ -49,7 +49,7 @@ from transforms.ledger import LedgerRow, Tally
 
 _BY, _FENCE = "penstock_by", "penstock_fence"  # labels of jobs: the replay whose run it is, or one that finishes it
 _FIRST, _LAST = "penstock_first", "penstock_last"  # the days of the events
-_LEASED = "replay"  # of all replays one name: their turns, not the leases, keep them apart
+_LEASED = "a replay"  # of all replays one name: their turns, not the leases, keep them apart; no run's id has a space
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Part:
                 self.at("failures")
                 self._load("failures", FAILURES_TABLE, loadable(sorted(failures), FAILURES, Path(self.folder) / f"{run}.failures"))
             if events and self.contract.windows is not None:
-                rewindow(self.place, self.dataset, self.contract, days, run, self.at)
+                _windows(self.place, self.dataset, self.contract, self.turn, days, run, self.at)
             self.at("compare")
             there, fingerprint = _stored(self.place, self.dataset, columns, run, days[0], days[-1]) if events else ({}, NOTHING)
         reasons = refused(self.place, self.dataset, run)
@@ -165,7 +165,7 @@ def finish(place: Place, dataset: Dataset, contract: Contract, turn: Turn, hand:
     there, fingerprint = _stored(place, dataset, stored_columns(contract), hand.run, *(date.fromisoformat(events.labels[name]) for name in (_FIRST, _LAST))
                                  ) if events else ({}, NOTHING)
     if there and contract.windows is not None:
-        rewindow(place, dataset, contract, map(date.fromisoformat, there), hand.run, at)
+        _windows(place, dataset, contract, turn, map(date.fromisoformat, there), hand.run, at)
     step("replays", REPLAYS_TABLE, as_parquet(tried.combine_chunks().to_batches(), REPLAYS))
     reasons = refused(place, dataset, hand.run)
     ends = Counter(tried["outcome"].to_pylist())
@@ -174,6 +174,16 @@ def finish(place: Place, dataset: Dataset, contract: Contract, turn: Turn, hand:
     at("finish runs")
     loaded(place, entry(dataset, row, row.balanced)._replace(labels=labels))
     return row
+
+
+def _windows(place: Place, dataset: Dataset, contract: Contract, turn: Turn, days: Iterable[date], run: str, at: Callable[[str], None]) -> None:
+    """Makes the windows of these days right. Raises Lost before it would load what another replay may know better."""
+    def still(step: str) -> None:
+        at(step)
+        turn.still()
+
+    with alone(place, dataset, _LEASED):
+        rewindow(place, dataset, contract, days, run, still)
 
 
 def _stored(place: Place, dataset: Dataset, columns: tuple[Column, ...], run: str, first: date, last: date) -> tuple[dict[str, Rows], str]:

@@ -53,6 +53,11 @@ class Turn:
         """Says which run is in hand from now on. Raises Lost where another replay has taken the turn, Failed or Transient."""
         self._changed(run)
 
+    def still(self) -> None:
+        """Raises Lost where another replay has taken the turn, Failed or Transient."""
+        if _words(self._there())[1] != self.holder:
+            raise Lost(TAKEN)
+
     def _changed(self, run: InHand | None) -> InHand:
         """Writes the run (None: the one that is there) and the holder; answers the run that was there."""
         for _ in range(_ROUNDS):

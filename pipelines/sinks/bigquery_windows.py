@@ -11,16 +11,21 @@ takes what follows for right, and stops; so what lies later may be new already, 
 
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from google.api_core import exceptions
 from google.cloud.bigquery import ScalarQueryParameter
 
 from pipelines.sinks.bigquery import Dataset
+from pipelines.sinks.bigquery_client import patiently
 from pipelines.sinks.bigquery_files import as_parquet
 from pipelines.sinks.bigquery_jobs import Load, Place, load, query
+from pipelines.sinks.bigquery_lease import Lease
 from pipelines.sinks.bigquery_ledger import named
 from pipelines.sinks.bigquery_read import batches
 from pipelines.sinks.lake_commit import ignore
@@ -28,11 +33,14 @@ from pipelines.sinks.lake_files import EVENTS_TABLE
 from pipelines.window_rows import completed, measured, scorer
 from schemas.arrow import arrow_schema, stored_columns, window_columns
 from schemas.contract import Contract
+from schemas.errors import Misconfigured
 from transforms.panes import Changes
 from transforms.rebuild import rebuild
 from transforms.window import window_schema
 
 WINDOWS_TABLE = "windows"
+HELD = "windows"
+"""What is held in the place of a day while windows are rebuilt."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _EDGES = ("key", "window_start", "window_end")
 _AT_ONCE = 5_000_000  # events, whose windows are in memory together
@@ -67,6 +75,23 @@ def rewindow(place: Place, dataset: Dataset, contract: Contract, days: Iterable[
         load(place, Load(f"penstock-{run}-{WINDOWS_TABLE}-{day}-{once}", f"{dataset.name}.{WINDOWS_TABLE}${day:%Y%m%d}",
                          as_parquet(rows.combine_chunks().to_batches(), columns), replace=True, labels={"penstock_run": run.lower()[:63]}))
     return Rewindowed(changes.rows.num_rows, changes.gone.num_rows)
+
+
+@contextmanager
+def alone(place: Place, dataset: Dataset, run: str) -> Iterator[None]:
+    """One rebuild at a time: waits until no other run holds the windows. Days next to each other share windows, and a backfill replaces
+    several days at once. Raises Transient where its turn does not come."""
+    lease = Lease(place, dataset, run, [HELD])
+
+    def take() -> None:
+        try:
+            lease.take()
+        except Misconfigured:
+            raise exceptions.ServiceUnavailable("not yet") from None  # type: ignore[no-untyped-call]
+
+    patiently(take, replace(place.patience, seconds=place.patience.job))
+    with lease.renewed():
+        yield
 
 
 def rewindow_all(place: Place, dataset: Dataset, contract: Contract, days: Iterable[date], run: str, most: int = _AT_ONCE) -> tuple[int, Rewindowed]:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import apache_beam as beam
 import pyarrow as pa
 
+from pipelines.sinks.bigquery_jobs import Failed
 from transforms.ledger import Tally
 
 
@@ -32,4 +33,4 @@ class _FailFn(beam.DoFn):
 
     def process(self, refused: pa.RecordBatch) -> None:
         if refused.num_rows:
-            raise RuntimeError(f"the table {self.table} rejects {refused.num_rows:,} rows, which may not be lost: has it the columns of `penstock tables`?")
+            raise Failed(f"the table {self.table} rejects {refused.num_rows:,} rows, which may not be lost: has it the columns of `penstock tables`?")

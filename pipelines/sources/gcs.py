@@ -120,15 +120,17 @@ def _listed(client: storage.Client, option: str, path: str, **asked: Any) -> Ite
         raise Misconfigured([Fault(option, problem, "check the credentials, the network and --storage_endpoint")]) from None
 
 
-def fetched(client: storage.Client, path: str, generation: int, start: int, stop: int) -> bytes:
+def fetched(client: storage.Client, path: str, generation: int, start: int, stop: int, kept: bool = False) -> bytes:
     """Bytes [start, stop) of an object's generation; answers of 429, 5xx and cut connections are tried again for two minutes.
 
+    kept: also of one that is no more the live one, where the bucket keeps versions.
     Raises Changed, or OSError where it cannot be reached.
     """
     bucket, _, name = path.removeprefix(SCHEME).partition("/")
     try:
-        data: bytes = client.bucket(bucket).blob(name).download_as_bytes(
-            start=start, end=stop - 1, raw_download=True, if_generation_match=generation, checksum=None, single_shot_download=True, timeout=_SECONDS)
+        data: bytes = client.bucket(bucket).blob(name, generation=generation if kept else None).download_as_bytes(
+            start=start, end=stop - 1, raw_download=True, if_generation_match=None if kept else generation, checksum=None, single_shot_download=True,
+            timeout=_SECONDS)
     except (NotFound, PreconditionFailed, RequestRangeNotSatisfiable):
         raise Changed(f"{path} was replaced or deleted while it was read") from None
     except (Forbidden, Unauthorized):

@@ -1,6 +1,7 @@
 """A contract's folder in Cloud Storage: its files as they were when it was listed, each of that generation and of no other.
 
-What is pickled are names, generations and sizes: a worker fetches by them the model that was checked, or says that it is gone.
+What is pickled are names, generations and sizes: a worker fetches by them the model that was checked, which a bucket that keeps versions
+still has when it was replaced, or says that it is gone.
 """
 
 import io
@@ -31,10 +32,10 @@ class File:
             raise self._fault("is stored with Content-Encoding gzip", "upload it as it is")
         size = min(self.found.size, MAX_BYTES + 1)
         try:
-            return io.BytesIO(fetched(client(self.endpoint), self.path, self.found.generation, 0, size) if size else b"")
+            return io.BytesIO(fetched(client(self.endpoint), self.path, self.found.generation, 0, size, kept=True) if size else b"")
         except Changed:
-            raise self._fault("was replaced or deleted after it was listed", "start again; a version that jobs run with stays as it is, a new one has a "
-                              "folder of its own") from None
+            raise self._fault("was replaced or deleted after it was listed, and the bucket keeps no versions",
+                              "start or update the job again; a version of a contract that jobs run with has a folder of its own") from None
         except PermissionError:
             raise self._fault("may not be read", "give the account roles/storage.objectViewer on the bucket") from None
         except OSError:

@@ -1,0 +1,80 @@
+"""Errors without what they say: the text of an exception may hold a row, and Beam's workers log it.
+
+    @unquoted           on a timer's method; every other method of a DoFn is wrapped by
+    unquote(pipeline)   once it is built, Beam's own DoFns among them
+
+Errors of our own classes pass as they are: their texts say the field and the rule, never the row.
+"""
+
+import functools
+import inspect
+import re
+import traceback
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, TypeVar
+
+import apache_beam as beam
+from apache_beam.pipeline import AppliedPTransform, PipelineVisitor
+
+T = TypeVar("T", bound=Callable[..., Any])
+_OURS = ("pipelines.", "transforms.", "schemas.")
+_METHODS = ("setup", "start_bundle", "process", "finish_bundle", "teardown")
+
+
+class Bug(Exception):
+    """An error that no one foresaw: its type, and where it happened."""
+
+
+def frames(error: BaseException, most: int = 8) -> str:
+    """The error's type, its causes' types, and the innermost places in the code, file:line function."""
+    types: list[str] = []
+    seen: BaseException | None = error
+    while seen is not None and len(types) < 5:
+        types.append(type(seen).__name__)
+        seen = seen.__cause__ or seen.__context__
+    places = [f"{_short(f.filename)}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+    return f"{' from '.join(types)} at {' < '.join(reversed(places[-most:]))}"
+
+
+def _short(path: str) -> str:
+    return re.sub(r".*/(pipelines|transforms|schemas|apache_beam)/", r"\1/", path)
+
+
+def unquoted(method: T) -> T:
+    """The method, whose unforeseen errors become Bugs."""
+    run: Any
+    if inspect.isgeneratorfunction(method):
+        @functools.wraps(method)
+        def run(*given: Any, **named: Any) -> Any:
+            try:
+                yield from method(*given, **named)
+            except Exception as error:  # whatever it is: not a word of it goes on
+                raise _told(error) from None
+    else:
+        @functools.wraps(method)
+        def run(*given: Any, **named: Any) -> Any:
+            try:
+                return method(*given, **named)
+            except Exception as error:
+                raise _told(error) from None
+    return run  # type: ignore[no-any-return]
+
+
+def _told(error: Exception) -> Exception:
+    return error if type(error).__module__.startswith(_OURS) else Bug(frames(error))
+
+
+def unquote(pipeline: beam.Pipeline) -> None:
+    """Wraps the methods of all DoFns of a pipeline, but for those of timers: Beam takes these from the class alone."""
+    pipeline.visit(_Unquote())
+
+
+class _Unquote(PipelineVisitor):
+    def visit_transform(self, applied: AppliedPTransform) -> None:
+        fn = applied.transform.fn if isinstance(applied.transform, beam.ParDo) else None
+        for name in _METHODS if fn is not None else ():
+            if name in fn.__dict__:  # Beam's Map keeps the function that it was given so
+                setattr(fn, name, unquoted(fn.__dict__[name]))
+            elif hasattr(fn, name):  # a bound method is copied with its object; a function that held it would not be
+                setattr(fn, name, MethodType(unquoted(getattr(type(fn), name)), fn))
