@@ -197,7 +197,7 @@ class Stream:
             row = self.tables.commit(Finished(
                 run.id, number, started, [o for o in run.outcome if not isinstance(o, (Tally, Marks, pa.RecordBatch))],
                 [o for o in run.outcome if isinstance(o, Tally)],
-                watermark.value, watermark.greatest, self.engine, changes))
+                watermark.value, watermark.greatest, self.engine, changes, self.failed))
         except BaseException:
             if self.windows:
                 self.windows.drop()

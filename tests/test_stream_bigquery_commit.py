@@ -27,6 +27,7 @@ from tests.lakes import CONTRACT, DAY, events, failures
 from transforms.batch import with_column
 from transforms.keys import Keys
 from transforms.ledger import LedgerRow, Tally
+from transforms.seen import Failed
 
 NOW = datetime(2026, 3, 6, 10, tzinfo=timezone.utc)
 QUICK = Patience(seconds=1.5, first=0.02, answer=5.0, job=5.0)
@@ -79,7 +80,7 @@ def world(tmp_path: Path, ring: Keys) -> Iterator[World]:
         yield World(service, write, tmp_path, ring)
 
 
-def commit(tables: StreamDataset, number: int, ids: range, sealed: int = 0, late: int = 0, off: int = 0) -> LedgerRow:
+def commit(tables: StreamDataset, number: int, ids: range, sealed: int = 0, late: int = 0, off: int = 0, known: tuple[str, ...] = ()) -> LedgerRow:
     run = f"{tables.name}-{number:08d}"
     laid = []
     if len(ids):
@@ -88,7 +89,7 @@ def commit(tables: StreamDataset, number: int, ids: range, sealed: int = 0, late
         laid.append(Laid(FAILURES_TABLE, failures(run, sealed)))
     if late:
         laid.append(Laid(FAILURES_TABLE, with_column(failures(run, late, "late"), "stage", pa.array(["window"] * late))))
-    return tables.commit(Finished(run, number, NOW, laid, [Tally("read", "", len(ids) + sealed + off)], number * 10, number * 10 + 5))
+    return tables.commit(Finished(run, number, NOW, laid, [Tally("read", "", len(ids) + sealed + off)], number * 10, number * 10 + 5, failed=Failed(known)))
 
 
 def test_a_run_is_in_the_tables_and_the_state_comes_back(world) -> None:
@@ -281,6 +282,22 @@ def test_rows_that_bigquery_rejects_are_sealed_and_the_others_stored(world) -> N
     assert world.books() == [(1, 7, 4, 3, True)]
     rows = world.service.ask("select stage, origin, sealed from ds.failures where reason = 'rejected_by_sink' order by origin")
     assert [(r["stage"], r["origin"]) for r in rows] == [("load", "file:1"), ("load", "file:3")] and all(b"i1" not in r["sealed"] for r in rows)
+
+
+def test_a_rejected_row_that_comes_again_after_a_kill_is_a_repeat(world) -> None:
+    world.write.streams.rejects = lambda table, row: table[1] == "events" and row["id"] in ("i1", "i3")
+    with world.opened() as tables:
+        tables.state()
+        commit(tables, 1, range(3))
+    with world.opened() as tables:
+        tables.state()
+        row = commit(tables, 2, range(1, 5), known=tuple(tables.failed("file")))
+    assert (row.balanced, row.stored, row.repeated, row.reasons) == (True, 2, 1, {"rejected_by_sink": 1})
+    with world.opened() as tables:
+        tables.state()
+        row = commit(tables, 3, range(1, 2), known=tuple(tables.failed("file")))
+    assert (row.balanced, row.stored, row.repeated, row.reasons) == (True, 0, 1, {})
+    assert [r["origin"] for r in world.service.ask("select origin from ds.failures order by origin")] == ["file:1", "file:3"]
 
 
 def test_a_table_that_has_changed_ends_the_stream_and_nothing_is_stored(world) -> None:

@@ -60,9 +60,12 @@ class Writer:
         streams = [(table, stream) for table, (stream, _) in made.items()]
         rejected = made[EVENTS_TABLE][1] if events.num_rows else []
         if rejected:
-            sealed = seal(_refused(events.take(pa.array(rejected))), run.id, self._pem)
-            row = self._row(run, keep(events, rejected), _one([failures, sealed], FAILURES), clock())
-            streams = [*streams[:-1], (FAILURES_TABLE, self._pending(FAILURES_TABLE, FAILURES, sealed)[0]), self.entered(row)]
+            refused = _refused(events.take(pa.array(rejected)))
+            again = [i for i, there in enumerate(run.failed.among(refused[ORIGIN].to_pylist())) if there]  # a run that died entered them
+            sealed = seal(keep(refused, again), run.id, self._pem)
+            row = self._row(run, keep(events, rejected), _one([failures, sealed], FAILURES), clock(), len(again))
+            late = [(FAILURES_TABLE, self._pending(FAILURES_TABLE, FAILURES, sealed)[0])] if sealed.num_rows else []
+            streams = [*streams[:-1], *late, self.entered(row)]
         return Intent(row, tuple(streams))
 
     def entered(self, row: LedgerRow) -> tuple[str, str]:
@@ -102,14 +105,15 @@ class Writer:
             raise Failed(f"{table}: {rows.num_rows - len(rejected):,} rows were made, BigQuery counts {there:,}")
         return stream.name, rejected
 
-    def _row(self, run: Finished, events: pa.RecordBatch, failures: pa.RecordBatch, ended: datetime) -> LedgerRow:
+    def _row(self, run: Finished, events: pa.RecordBatch, failures: pa.RecordBatch, ended: datetime, again: int = 0) -> LedgerRow:
+        """again: rows that BigQuery rejected, and that are in `failures` already."""
         found = Counter(zip(failures["stage"].to_pylist(), failures["reason"].to_pylist()))
         reasons = Counter[str]()
         for (stage, reason), rows in sorted(found.items()):
             reasons[reason] += rows if stage != str(Stage.WINDOW) else 0
         fates, _ = sums(run.tallies)
         refused = reasons.total()
-        return LedgerRow(run.id, "stream", f"{self.contract.name} {self.contract.version}", fates[READ], events.num_rows, fates[REPEATED], refused,
+        return LedgerRow(run.id, "stream", f"{self.contract.name} {self.contract.version}", fates[READ], events.num_rows, fates[REPEATED] + again, refused,
                          failures.num_rows - refused, {reason: rows for reason, rows in reasons.items() if rows}, self._fingerprint(events), run.started,
                          ended, (), run.engine, run.number, moment(run.watermark), moment(run.greatest))
 

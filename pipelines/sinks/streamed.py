@@ -16,6 +16,7 @@ from transforms.deduplicate import Marks
 from transforms.ledger import LedgerRow, Tally
 from transforms.panes import Changes
 from transforms.run_id import RunId
+from transforms.seen import Failed
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -40,7 +41,7 @@ class State:
 @dataclass(frozen=True)
 class Finished:
     """A run that is to be committed. written: what the tables' own transforms laid down; windows: what it changes in their
-    table, its rows with all the columns.
+    table, its rows with all the columns; failed: what is in `failures` already.
     """
 
     id: str
@@ -52,6 +53,7 @@ class Finished:
     greatest: int | None
     engine: str = "{}"
     windows: Changes | None = None
+    failed: Failed = Failed([])
 
 
 class StreamTables(Protocol):
