@@ -138,7 +138,7 @@ def test_nothing_is_done_but_the_job_file(launched, ground) -> None:
 @pytest.mark.parametrize(("parameters", "expected"), [
     ({"keys": "keys", "output": "tables", "input": "*.ndjson", "staging": "here"},
      ["--keys: is no version of a secret", "--output: is no BigQuery dataset", "--input: is on one machine", "--staging: is not in Cloud Storage"]),
-    ({"partition": "today", "colour": "red"}, ["--partition: is not a list of days", "--colour: is not an option"]),
+    ({"partition": "today", "stagin": "red"}, ["--partition: is not a list of days", "--stagin: is not an option"]),
 ])
 def test_a_launch_that_cannot_run_says_so(capsys, parameters, expected) -> None:
     assert main(["batch", *flags("batch", BATCH | parameters)]) == 2
