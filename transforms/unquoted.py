@@ -27,10 +27,12 @@ class Bug(Exception):
 
 
 def frames(error: BaseException, most: int = 8) -> str:
-    """The error's type, its causes' types, and the innermost places in the code, file:line function."""
+    """The error's type, its causes' types, and the innermost places in the code, file:line function; of a Bug what it says."""
     types: list[str] = []
     seen: BaseException | None = error
     while seen is not None and len(types) < 5:
+        if isinstance(seen, Bug):
+            return str(seen)
         types.append(type(seen).__name__)
         seen = seen.__cause__ or seen.__context__
     places = [f"{_short(f.filename)}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
