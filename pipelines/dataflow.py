@@ -17,7 +17,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3 as api
 
 from schemas.errors import Fault, Misconfigured, Transient
-from transforms.engines.channel import is_loopback
+from transforms.channel import is_loopback
 
 RUNNING = ("RUNNING", "DRAINING", "PENDING", "QUEUED", "CANCELLING", "PAUSING", "PAUSED", "RESOURCE_CLEANING_UP")  # states before the end
 UPDATABLE = ("RUNNING", "DRAINING")  # those that Beam's launcher looks for

@@ -5,23 +5,23 @@ checksums both ways (cloud.google.com/kms/docs/data-integrity-guidelines). What 
 """
 
 import re
-from typing import Any
+from typing import cast
 
 import google_crc32c
-import grpc
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.kms_v1 import AsymmetricDecryptRequest, KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
 from pipelines.private_key import Unanswered
 from schemas.errors import Fault, Misconfigured
-from transforms.engines.channel import is_loopback
+from transforms import channel
+from transforms.channel import Service
 from transforms.seal import Unwrap
 
 VERSION = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[0-9]+")
-GLOBAL = "cloudkms.googleapis.com"
+_KMS = Service(KeyManagementServiceClient, KeyManagementServiceGrpcTransport, "cloudkms.googleapis.com", "cloudkms.europe-west1.rep.googleapis.com", 8087,
+               "--kms_endpoint", "roles/cloudkms.cryptoKeyDecrypter", "data keys")
 _SIZES = (256, 384, 512)  # bytes that RSA of 2048, 3072 and 4096 bits wraps to
 _TRIES = 3  # of a call whose checksums do not fit
 _PASSING = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.ResourceExhausted, exceptions.InternalServerError)
@@ -64,16 +64,5 @@ def unwrapper(version: str, endpoint: str = "", seconds: float = 60.0) -> Unwrap
 
 
 def connect(endpoint: str) -> KeyManagementServiceClient:
-    """A client: with TLS and the credentials of the environment, or without both to a loopback address. Raises Misconfigured."""
-    if is_loopback(endpoint):
-        channel = grpc.insecure_channel(endpoint, options=[("grpc.enable_http_proxy", 0)])
-        return KeyManagementServiceClient(transport=KeyManagementServiceGrpcTransport(channel=channel))
-    if endpoint and not re.fullmatch(r"([a-z0-9-]+\.)+googleapis\.com(:\d{1,5})?", endpoint):
-        raise Misconfigured([Fault("--kms_endpoint", "is neither an endpoint of Google's nor on this machine: data keys in clear would pass",
-                                   "give HOST or HOST:PORT, without http://, such as cloudkms.googleapis.com, or localhost:8087")])
-    try:
-        transport: Any = KeyManagementServiceGrpcTransport(host=endpoint or GLOBAL)
-        return KeyManagementServiceClient(transport=transport)
-    except GoogleAuthError:
-        raise Misconfigured([Fault("credentials", "there are none that Google's libraries can find",
-                                   "run as a service account with roles/cloudkms.cryptoKeyDecrypter, or set GOOGLE_APPLICATION_CREDENTIALS")]) from None
+    """A client. Raises Misconfigured."""
+    return cast(KeyManagementServiceClient, channel.connect(_KMS, endpoint))

@@ -11,30 +11,28 @@ https://cloud.google.com/secret-manager/docs/access-secret-version
 import base64
 import binascii
 import json
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import google_crc32c
-import grpc
 from cryptography.hazmat.primitives import serialization
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_exception_type
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.secretmanager_v1 import SecretManagerServiceClient
 from google.cloud.secretmanager_v1.services.secret_manager_service.transports import SecretManagerServiceGrpcTransport
 
 from schemas.errors import Fault, Misconfigured, Transient
-from transforms.engines.channel import is_loopback
+from transforms import channel
+from transforms.channel import Service
 from transforms.keys import MASTER, PUBLIC, Keys
 
 VERSION = re.compile(r"projects/[^/]+/(locations/[^/]+/)?secrets/[A-Za-z0-9_-]{1,255}/versions/[0-9]+")
 EMULATOR = "SECRET_MANAGER_EMULATOR_HOST"
-GLOBAL = "secretmanager.googleapis.com"
+_SECRETS = Service(SecretManagerServiceClient, SecretManagerServiceGrpcTransport, "secretmanager.googleapis.com",
+                   "secretmanager.europe-west4.rep.googleapis.com", 8088, "--secrets_endpoint", "roles/secretmanager.secretAccessor", "keys", EMULATOR)
 _SECONDS = 60.0
 _PASSING = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.ResourceExhausted, exceptions.InternalServerError)
 _WRONG = {  # what mends itself never
@@ -99,7 +97,7 @@ def _payload(version: str, endpoint: str) -> _Payload:
     again = Retry(predicate=if_exception_type(*_PASSING), initial=0.2, maximum=5.0, timeout=_SECONDS)
     where = f"--keys={version}"
     try:
-        answer = _connect(endpoint).access_secret_version(name=version, retry=again, timeout=10.0).payload
+        answer = channel.connect(_SECRETS, endpoint).access_secret_version(name=version, retry=again, timeout=10.0).payload
     except tuple(_WRONG) as error:
         problem, remedy = _WRONG[type(error)]
         raise Misconfigured([Fault(where, problem, remedy)]) from None
@@ -117,20 +115,3 @@ def _payload(version: str, endpoint: str) -> _Payload:
         pass
     raise Misconfigured([Fault(where, f"does not hold {MASTER} and {PUBLIC} of a key folder, and nothing else",
                                "upload what `penstock keys DIR --secret=FILE` writes")])
-
-
-def _connect(given: str, environment: Mapping[str, str] = os.environ) -> SecretManagerServiceClient:
-    """A client: with TLS and the credentials of the environment, or without both to a loopback address. Raises Misconfigured."""
-    where, endpoint = ("--secrets_endpoint", given) if given else (EMULATOR, environment.get(EMULATOR, ""))
-    if is_loopback(endpoint):
-        channel = grpc.insecure_channel(endpoint, options=[("grpc.enable_http_proxy", 0)])
-        return SecretManagerServiceClient(transport=SecretManagerServiceGrpcTransport(channel=channel))
-    if endpoint and not re.fullmatch(r"([a-z0-9-]+\.)+googleapis\.com(:\d{1,5})?", endpoint):
-        raise Misconfigured([Fault(where, "is neither an endpoint of Google's nor on this machine: keys in clear would pass",
-                                   "give HOST or HOST:PORT, without http://, such as secretmanager.europe-west4.rep.googleapis.com, or localhost:8088")])
-    try:
-        transport: Any = SecretManagerServiceGrpcTransport(host=endpoint or GLOBAL)
-        return SecretManagerServiceClient(transport=transport)
-    except GoogleAuthError:
-        raise Misconfigured([Fault("credentials", "there are none that Google's libraries can find",
-                                   "run as a service account with roles/secretmanager.secretAccessor, or set GOOGLE_APPLICATION_CREDENTIALS")]) from None

@@ -18,7 +18,7 @@ from pipelines.sinks.bigquery import dataset
 from pipelines.sources.gcs import SCHEME
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
-from transforms.engines.channel import is_loopback
+from transforms.channel import is_loopback
 
 RUNNER = "DataflowRunner"
 _ENDPOINTS = ("dlp_endpoint", "secrets_endpoint", "bigquery_endpoint", "bigquery_storage_endpoint", "storage_endpoint", "pubsub_endpoint")

@@ -23,7 +23,7 @@ from google.cloud.secretmanager_v1 import SecretManagerServiceClient
 from google.pubsub_v1 import SubscriberClient
 
 from schemas.errors import Fault, Misconfigured
-from transforms.engines.channel import is_loopback
+from transforms.channel import is_loopback
 
 SECONDS = 10.0
 _SCOPE = ["https://www.googleapis.com/auth/cloud-platform"]

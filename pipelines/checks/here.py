@@ -15,7 +15,7 @@ from pipelines.profile import Profile
 from pipelines.tools.options import PlanOptions
 from pipelines.tools.plan import reckon
 from schemas.errors import Fault
-from transforms.engines.channel import is_loopback
+from transforms.channel import is_loopback
 
 EMULATORS = ("PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST", "SECRET_MANAGER_EMULATOR_HOST",
              "PENSTOCK_KEYS")

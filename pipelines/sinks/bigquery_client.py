@@ -21,7 +21,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery import Client
 
 from schemas.errors import Fault, Misconfigured, Transient
-from transforms.engines.channel import is_loopback
+from transforms.channel import is_loopback
 
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
 _AGAIN = frozenset({"rateLimitExceeded", "backendError", "internalError", "badGateway", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"})

@@ -4,14 +4,11 @@ https://cloud.google.com/bigquery/docs/write-api, https://cloud.google.com/bigqu
 """
 
 import os
-import re
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
-import grpc
 import pyarrow as pa
 from google.api_core import exceptions
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.bigquery_storage_v1 import BigQueryWriteClient, types
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import BigQueryWriteGrpcTransport
 
@@ -19,16 +16,12 @@ from pipelines.sinks.bigquery_append import OK, Answer, Appends
 from pipelines.sinks.bigquery_client import Patience, passes
 from pipelines.sinks.bigquery_jobs import Failed
 from pipelines.sinks.bigquery_sending import Sending, asked, short, wide
-from schemas.errors import Fault, Misconfigured
-from transforms.engines.channel import is_loopback
+from transforms import channel
+from transforms.channel import Service
 
 EMULATOR = "BIGQUERY_STORAGE_EMULATOR_HOST"
-_GOOGLE = "bigquerystorage.googleapis.com"
-# gRPC would wait up to two minutes between its own attempts to connect; a request passes its 4 MB.
-_OPTIONS = [("grpc.initial_reconnect_backoff_ms", 200), ("grpc.min_reconnect_backoff_ms", 200), ("grpc.max_reconnect_backoff_ms", 5000),
-            ("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
-_SECURE = [*_OPTIONS, ("grpc.keepalive_time_ms", 30_000)]  # a connection that was cut without a word is found out
-_LOCAL = [*_OPTIONS, ("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1)]
+_WRITE = Service(BigQueryWriteClient, BigQueryWriteGrpcTransport, "bigquerystorage.googleapis.com", "bigquerystorage.europe-west3.rep.googleapis.com", 9060,
+                 "--bigquery_storage_endpoint", "roles/bigquery.dataEditor", variable=EMULATOR)
 
 
 class RowsRejected(Exception):
@@ -40,30 +33,11 @@ class RowsRejected(Exception):
 
 
 def connect(endpoint: str = "", environment: Mapping[str, str] = os.environ) -> BigQueryWriteClient:
-    """A client: with TLS and the credentials of the environment, or without both to a loopback address.
+    """A client.
 
     endpoint: HOST or HOST:PORT; "" for BIGQUERY_STORAGE_EMULATOR_HOST where that is set, else Google's. Raises Misconfigured.
     """
-    where, host = ("--bigquery_storage_endpoint", endpoint) if endpoint else (EMULATOR, environment.get(EMULATOR, ""))
-    host = host.removeprefix("http://").rstrip("/")
-    transport: Any = BigQueryWriteGrpcTransport
-    if is_loopback(host):
-        return BigQueryWriteClient(transport=transport(host=host, channel=grpc.insecure_channel(host, options=_LOCAL)))
-    if host and where == EMULATOR:
-        raise Misconfigured([Fault(where, "is not on this machine: rows would pass without TLS", "unset it, or give localhost:PORT")])
-    if host and not re.fullmatch(r"([a-z0-9-]+\.)+googleapis\.com(:\d{1,5})?", host):
-        raise Misconfigured([Fault(where, "is neither an endpoint of Google's nor on this machine",
-                                   "give HOST or HOST:PORT, such as bigquerystorage.europe-west3.rep.googleapis.com, or localhost:9060")])
-
-    def secure(*args: Any, **given: Any) -> grpc.Channel:
-        given["options"] = [*given.get("options", ()), *_SECURE]
-        return transport.create_channel(*args, **given)
-
-    try:
-        return BigQueryWriteClient(transport=transport(host=host or _GOOGLE, channel=secure))
-    except GoogleAuthError:
-        raise Misconfigured([Fault("credentials", "there are none that Google's libraries can find",
-                                   "run as a service account with roles/bigquery.dataEditor, or set GOOGLE_APPLICATION_CREDENTIALS")]) from None
+    return cast(BigQueryWriteClient, channel.connect(_WRITE, endpoint, environment))
 
 
 class Rows:

@@ -27,7 +27,7 @@ from pipelines.sinks.lake_files import conform, of_run
 from pipelines.sinks.loaded import Loaded
 from schemas.errors import Fault, Misconfigured
 from schemas.tables import Column
-from transforms.engines.channel import is_loopback
+from transforms.channel import is_loopback
 from transforms.ledger import Tally
 
 _TARGET = "sdks:java:io:google-cloud-platform:expansion-service:build"

@@ -23,7 +23,7 @@ from google.cloud import storage
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from schemas.errors import Fault, Misconfigured
-from transforms.engines.channel import is_loopback
+from transforms.channel import is_loopback
 
 EMULATOR = "STORAGE_EMULATOR_HOST"
 SCHEME = "gs://"

@@ -18,7 +18,7 @@ from pipelines.tools.options import LaunchOptions
 from pipelines.update_check import difference, running_graph, sentences, todays_graph
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
-from transforms.engines.channel import is_loopback
+from transforms.channel import is_loopback
 
 FAILED = ("FAILED",)
 
