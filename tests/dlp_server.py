@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent import futures
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,10 @@ from typing import Any
 import grpc
 from google.cloud.dlp_v2 import types
 
-from tests import dlp_tables
+from tests import dlp_tables, grpc_serving
 from tests.dlp_faults import ANSWERS, STATUSES, FaultPlan
 from tests.dlp_tables import Invalid
+from tests.grpc_serving import stay
 from transforms import keys
 from transforms.detectors.inspector import Inspector as Detectors
 from transforms.engines.free_text import Inspector
@@ -191,18 +191,12 @@ def _finding(found: Any, text: str, name: str, row: int, quote: bool) -> types.F
 
 def serve(service: Service, port: int = 0, workers: int = 32) -> tuple[grpc.Server, str]:
     """(the server, started, its HOST:PORT)."""
-    def unary(method: Callable[..., Any], asked: Any, answered: Any) -> grpc.RpcMethodHandler:
-        return grpc.unary_unary_rpc_method_handler(method, asked.deserialize, answered.serialize)
-    server = grpc.server(futures.ThreadPoolExecutor(workers), options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)])
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {
-        "DeidentifyContent": unary(service.deidentify, types.DeidentifyContentRequest, types.DeidentifyContentResponse),
-        "ReidentifyContent": unary(service.reidentify, types.ReidentifyContentRequest, types.ReidentifyContentResponse),
-        "InspectContent": unary(service.inspect, types.InspectContentRequest, types.InspectContentResponse),
-        "GetDeidentifyTemplate": unary(service.get_template, types.GetDeidentifyTemplateRequest, types.DeidentifyTemplate),
-        "GetInspectTemplate": unary(service.get_template, types.GetInspectTemplateRequest, types.InspectTemplate)}),))
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    return server, f"127.0.0.1:{bound}"
+    return grpc_serving.serve(SERVICE, {
+        "DeidentifyContent": (service.deidentify, types.DeidentifyContentRequest, types.DeidentifyContentResponse),
+        "ReidentifyContent": (service.reidentify, types.ReidentifyContentRequest, types.ReidentifyContentResponse),
+        "InspectContent": (service.inspect, types.InspectContentRequest, types.InspectContentResponse),
+        "GetDeidentifyTemplate": (service.get_template, types.GetDeidentifyTemplateRequest, types.DeidentifyTemplate),
+        "GetInspectTemplate": (service.get_template, types.GetInspectTemplateRequest, types.InspectTemplate)}, port, workers)
 
 
 def main() -> None:
@@ -223,11 +217,7 @@ def main() -> None:
         server, address = serve(Service(Keys(str(folder)), plan, given.requests_per_minute, given.latency), given.port)
     except RuntimeError:
         parser.error(f"port {given.port} is taken; give another --port")
-    print(f"DLP at {address}, {given.requests_per_minute} requests a minute; stop it with ^C", flush=True)
-    try:
-        server.wait_for_termination()
-    except KeyboardInterrupt:
-        server.stop(0)
+    stay(server, f"DLP at {address}, {given.requests_per_minute} requests a minute")
 
 
 if __name__ == "__main__":

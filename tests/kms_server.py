@@ -6,7 +6,6 @@ checksums of its own, and goes wrong on request.
 
 import argparse
 import collections
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,9 @@ import grpc
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from google.cloud.kms_v1 import types
+
+from tests import grpc_serving
+from tests.grpc_serving import stay
 
 Code = grpc.StatusCode
 SERVICE = "google.cloud.kms.v1.KeyManagementService"
@@ -59,13 +61,7 @@ class Service:
 
 def serve(service: Service, port: int = 0) -> tuple[grpc.Server, str]:
     """(the server, started, its HOST:PORT)."""
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    method = grpc.unary_unary_rpc_method_handler(service.asymmetric_decrypt, types.AsymmetricDecryptRequest.deserialize,
-                                                 types.AsymmetricDecryptResponse.serialize)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"AsymmetricDecrypt": method}),))
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    return server, f"127.0.0.1:{bound}"
+    return grpc_serving.serve(SERVICE, {"AsymmetricDecrypt": (service.asymmetric_decrypt, types.AsymmetricDecryptRequest, types.AsymmetricDecryptResponse)}, port)
 
 
 def main() -> None:
@@ -74,11 +70,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8087)
     given = parser.parse_args()
     server, address = serve(Service(Path(given.private_key).read_bytes()), given.port)
-    print(f"Cloud KMS at {address}, with the key {VERSION}; stop it with ^C", flush=True)
-    try:
-        server.wait_for_termination()
-    except KeyboardInterrupt:
-        server.stop(0)
+    stay(server, f"Cloud KMS at {address}, with the key {VERSION}")
 
 
 if __name__ == "__main__":

@@ -6,13 +6,15 @@ It enforces what the service enforces: the name's form, the version's state; it 
 import argparse
 import collections
 import re
-from concurrent import futures
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import grpc
 from google.cloud.secretmanager_v1 import types
+
+from tests import grpc_serving
+from tests.grpc_serving import stay
 
 Code = grpc.StatusCode
 SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
@@ -47,13 +49,7 @@ class Service:
 
 def serve(service: Service, port: int = 0) -> tuple[grpc.Server, str]:
     """(the server, started, its HOST:PORT)."""
-    server = grpc.server(futures.ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
-    method = grpc.unary_unary_rpc_method_handler(service.access_secret_version, types.AccessSecretVersionRequest.deserialize,
-                                                 types.AccessSecretVersionResponse.serialize)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, {"AccessSecretVersion": method}),))
-    bound = server.add_insecure_port(f"127.0.0.1:{port}")
-    server.start()
-    return server, f"localhost:{bound}"
+    return grpc_serving.serve(SERVICE, {"AccessSecretVersion": (service.access_secret_version, types.AccessSecretVersionRequest, types.AccessSecretVersionResponse)}, port)
 
 
 def main() -> None:
@@ -62,11 +58,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8088)
     given = parser.parse_args()
     server, address = serve(Service(Path(given.payload).read_bytes()), given.port)
-    print(f"Secret Manager at {address}, with {VERSION}; stop it with ^C", flush=True)
-    try:
-        server.wait_for_termination()
-    except KeyboardInterrupt:
-        server.stop(0)
+    stay(server, f"Secret Manager at {address}, with {VERSION}")
 
 
 if __name__ == "__main__":

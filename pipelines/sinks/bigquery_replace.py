@@ -21,7 +21,7 @@ from pipelines.sinks.bigquery_files import StageRows
 from pipelines.sinks.bigquery_jobs import Failed, Place
 from pipelines.sinks.bigquery_lease import Lease, held
 from pipelines.sinks.bigquery_ledger import ledger
-from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
+from pipelines.sinks.bigquery_tables import LOOK, looked
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from pipelines.sources import gcs
@@ -31,8 +31,6 @@ from schemas.errors import Fault, Misconfigured, Transient
 from schemas.tables import FAILURES
 from transforms.deduplicate import Nothing
 from transforms.ledger import LedgerRow
-
-_LOOK = Patience(seconds=15.0)  # before a run starts, somebody is waiting
 
 
 class Target(NamedTuple):
@@ -65,13 +63,8 @@ class Target(NamedTuple):
             except Misconfigured as error:
                 found += error.faults
         client = connect(named.project, endpoint)
-        try:
-            where = location(client, named, _LOOK)
-            found += faults(named, compare(client, named, wanted_tables(contract, ""), _LOOK), loading=True)
-        except Misconfigured as error:
-            found += error.faults
-        except Transient as error:
-            found.append(Fault("--output", str(error), "try again, or check --bigquery_endpoint"))
+        where, wrong = looked(client, named, contract)
+        found += wrong
         if found:
             raise Misconfigured(found)
         return Target(Place(client, where, patience), named, contract, wanted, endpoint, staging, storage_endpoint)
@@ -93,7 +86,7 @@ class Target(NamedTuple):
 
     def _let_go(self, run: str) -> None:
         """Removes the holds of a run that was killed between its last row and its end."""
-        place = self.place._replace(patience=_LOOK)
+        place = self.place._replace(patience=LOOK)
         try:
             left = Lease(place, self.dataset, run, [day for day, by in held(place, self.dataset, self.days).items() if by == run])
             left.take()
@@ -111,7 +104,7 @@ class Replacement:
     def __init__(self, target: Target, run: str) -> None:
         self.target, self.contract, self.run = target, target.contract, run
         self._open = ExitStack()
-        self._lease = Lease(target.place._replace(patience=_LOOK), target.dataset, run, target.days)
+        self._lease = Lease(target.place._replace(patience=LOOK), target.dataset, run, target.days)
         self._lease.take()
         self._open.enter_context(self._lease.renewed())
         self.columns = stored_columns(target.contract)

@@ -33,21 +33,20 @@ from pipelines.sinks.bigquery_stream_intent import Intent, Intents
 from pipelines.sinks.bigquery_stream_rows import LayRows
 from pipelines.sinks.bigquery_stream_run import LEDGER_TABLE, Writer
 from pipelines.sinks.bigquery_stream_windows import Told
-from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
+from pipelines.sinks.bigquery_tables import LOOK, looked
 from pipelines.sinks.bigquery_windows import WINDOWS_TABLE
 from pipelines.sinks.lake_commit import NOTHING, ignore, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from pipelines.sinks.streamed import Finished, Held, Moved, State, hold, moment
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
-from schemas.errors import Fault, Misconfigured, Transient
+from schemas.errors import Misconfigured, Transient
 from schemas.tables import FAILURES
 from transforms.deduplicate import Marks
 from transforms.ledger import LedgerRow
 from transforms.run_id import RunId
 
 STREAMS = Path(".penstock") / "streams"
-_LOOK = Patience(seconds=15.0)  # before a stream starts, somebody is waiting
 _LONG = Patience(seconds=600.0)  # a quota of write streams takes so long to fill again
 
 
@@ -63,16 +62,8 @@ class StreamTarget(NamedTuple):
     def of(output: str, contract: Contract, endpoint: str = "", storage_endpoint: str = "", patience: Patience = _LONG) -> "StreamTarget":
         """Raises Misconfigured, with every fault, where a stream cannot start."""
         named = dataset(output)
-        found = []
         client, write = connect(named.project, endpoint), bigquery_write.connect(storage_endpoint)
-        where = ""
-        try:
-            where = location(client, named, _LOOK)
-            found += faults(named, compare(client, named, wanted_tables(contract, ""), _LOOK), loading=True)
-        except Misconfigured as error:
-            found += error.faults
-        except Transient as error:
-            found.append(Fault("--output", str(error), "try again, or check --bigquery_endpoint"))
+        where, found = looked(client, named, contract)
         if found:
             raise Misconfigured(found)
         return StreamTarget(Place(client, where, patience), named, contract, write)
@@ -96,7 +87,7 @@ class StreamDataset:
             held = hold(self.folder / "stream.lock", f"bq://{target.dataset.project}.{target.dataset.name}",
                         f"the stream {name} of {subscription} (process {os.getpid()} on {host})")
             self._open.callback(os.close, held)
-            lease = Lease(target.place._replace(patience=_LOOK), target.dataset, f"the stream of {subscription} on {host} ({_own(self.folder)})", [STREAM])
+            lease = Lease(target.place._replace(patience=LOOK), target.dataset, f"the stream of {subscription} on {host} ({_own(self.folder)})", [STREAM])
             lease.take()
             self._open.enter_context(lease.renewed())
             self._intents = Intents(target.place, target.dataset)

@@ -11,8 +11,9 @@ from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, patiently, reason
 from schemas import bigquery as declared
 from schemas.contract import Contract
-from schemas.errors import Fault, Misconfigured
+from schemas.errors import Fault, Misconfigured, Transient
 
+LOOK = Patience(seconds=15.0)  # before a run starts, somebody is waiting
 PLACEHOLDER = "penstock_sensitive"
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 Resource = dict[str, Any]
@@ -86,6 +87,17 @@ def difference(name: str, wanted: Resource, present: Resource) -> Comparison:
     if present.get("description") != wanted["description"]:
         updated.append("description of the table")
     return Comparison(name, wanted, present, tuple(added), tuple(updated), tuple(refused))
+
+
+def looked(client: Client, dataset: Dataset, contract: Contract, patience: Patience = LOOK) -> tuple[str, list[Fault]]:
+    """(where the dataset is, what keeps rows of the contract from being loaded into its tables)."""
+    try:
+        where = location(client, dataset, patience)
+        return where, faults(dataset, compare(client, dataset, wanted_tables(contract, ""), patience), loading=True)
+    except Misconfigured as error:
+        return "", list(error.faults)
+    except Transient as error:
+        return "", [Fault("--output", str(error), "try again, or check --bigquery_endpoint")]
 
 
 def faults(dataset: Dataset, compared: list[Comparison], loading: bool) -> list[Fault]:
