@@ -10,7 +10,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["pipelines*", "transforms*", "schemas*"]),
     package_data={
-        "pipelines": ["*.json"],
+        "pipelines": ["plan/*.json"],
         "schemas": ["*/contract.yaml", "*/*.avsc", "*/*.json", "*/*.ndjson", "*/*.onnx", "*/*.gz", "*/*.txt", "*/*.md"],
         "transforms": ["detectors/*.npz", "detectors/*.gz", "detectors/*.txt", "detectors/*.md"],
     },

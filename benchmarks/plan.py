@@ -4,7 +4,7 @@
 
 The parts are those of the streaming graph (Shard, Gather, Deidentify, Infer, Window, Seal), on FnApiRunner in one process, with the local
 engine; the source hands out messages that are in memory, and rows are counted where the sinks would stand (benchmarks.sinks has those).
-The cost of the source alone is taken off. Each figure comes from a process of its own. Prints the figures of pipelines/plan_measured.json.
+The cost of the source alone is taken off. Each figure comes from a process of its own. Prints the figures of pipelines/plan/measured.json.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from apache_beam.utils.timestamp import Timestamp
 
 from pipelines import graph, stream_graph
 from pipelines.options import StreamOptions
-from pipelines.plan_sample import measure
+from pipelines.plan.sample import measure
 from pipelines.sinks.bigquery import Dataset
 from pipelines.starting import Means
 from pipelines.tools.sequence import Mix, sequence, stream_of

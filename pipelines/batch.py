@@ -12,6 +12,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from pipelines import batch_graph, graph
 from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
+from pipelines.launch.submitting import RUNNER
 from pipelines.options import BatchOptions
 from pipelines.progress import Watch
 from pipelines.sinks.bigquery_replace import Replacement, Target
@@ -21,7 +22,6 @@ from pipelines.sources.listing import listed
 from pipelines.sources.verdict import VERDICT
 from pipelines.starting import Faults, beam_options, lineage_of, means_of
 from pipelines.stopping import unwinding
-from pipelines.submitting import RUNNER
 from schemas.contract import Contract
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate

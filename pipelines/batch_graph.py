@@ -17,6 +17,7 @@ from apache_beam.typehints.decorators import no_annotations
 from pipelines import graph
 from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
+from pipelines.launch.submitting import dataflow_options, label, submit
 from pipelines.options import BatchOptions
 from pipelines.sinks import bigquery_files
 from pipelines.sinks.bigquery import Dataset
@@ -29,7 +30,6 @@ from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import InputFile, listed
 from pipelines.sources.manifest import check, read_manifest
 from pipelines.starting import Faults, Means, lineage_of, means_of
-from pipelines.submitting import dataflow_options, label, submit
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Misconfigured

@@ -10,13 +10,13 @@ from datetime import datetime, timezone
 from pipelines import stream_graph
 from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
+from pipelines.launch.submitting import RUNNER
 from pipelines.options import StreamOptions
 from pipelines.repeated_runs import Stream
 from pipelines.sinks.bigquery_stream import StreamDataset, StreamTarget
 from pipelines.sinks.lake_stream import StreamLake
 from pipelines.sources.pubsub import Subscription, subscriber
 from pipelines.starting import Faults, beam_options, means_of
-from pipelines.submitting import RUNNER
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from transforms.keys import Keys

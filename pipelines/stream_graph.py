@@ -11,6 +11,7 @@ from apache_beam.typehints.decorators import no_annotations
 from pipelines import graph
 from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
+from pipelines.launch.submitting import dataflow_options, label, submit
 from pipelines.options import StreamOptions
 from pipelines.sinks.append_rows import AppendRows
 from pipelines.sinks.bigquery import Dataset, InsertRows, KeepBooks, dataset
@@ -18,7 +19,6 @@ from pipelines.sinks.loaded import Loaded
 from pipelines.sinks.write_once import WriteOnce, expansion_service
 from pipelines.sources.subscription import ReadSubscription
 from pipelines.starting import Faults, Means, lineage_of, means_of
-from pipelines.submitting import dataflow_options, label, submit
 from pipelines.window_rows import Complete
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract

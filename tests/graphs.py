@@ -22,7 +22,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import batch_graph, graph, stream_graph
-from pipelines.graph_shape import Graph, changed, incompatible, normal
+from pipelines.launch.graph_shape import Graph, changed, incompatible, normal
 from pipelines.options import BatchOptions, StreamOptions
 from pipelines.sinks.bigquery import dataset
 from pipelines.sources.listing import InputFile

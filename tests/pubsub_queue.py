@@ -48,7 +48,7 @@ class Queue:
     """One subscription. Every method may be called by many threads. seconds: the ack deadline."""
 
     def __init__(self, number: int, seconds: float, faults: Callable[[], Faults], clock: Callable[[], float]) -> None:
-        self.seconds, self.deleted = seconds, False
+        self.seconds, self.deleted, self.pulling = seconds, False, 0
         self._prefix, self._faults, self._clock = f"{ACK_ID_START}{number:04d}", faults, clock
         self._fresh, self._again = deque[Message](), deque[Message]()
         self._later: list[tuple[int, int, bool, Message]] = []  # a heap: the pull when it is due, an order, whether never delivered
@@ -72,18 +72,22 @@ class Queue:
         """
         until = time.monotonic() + seconds
         with self._changed:
-            while True:
-                if self.deleted:
-                    raise Deleted
-                self._expire()
-                room = min(most(), MOST_MESSAGES) if active() else 0
-                taken = self._take(room, deadline or self.seconds) if room > 0 else []
-                wait = until - time.monotonic()
-                if taken or wait <= 0 or not active() or (room > 0 and self._later):
-                    return taken
-                if self._ends:
-                    wait = min(wait, self._ends[0][0] - self._clock())
-                self._changed.wait(max(wait, 0.001))
+            self.pulling += 1
+            try:
+                while True:
+                    if self.deleted:
+                        raise Deleted
+                    self._expire()
+                    room = min(most(), MOST_MESSAGES) if active() else 0
+                    taken = self._take(room, deadline or self.seconds) if room > 0 else []
+                    wait = until - time.monotonic()
+                    if taken or wait <= 0 or not active() or (room > 0 and self._later):
+                        return taken
+                    if self._ends:
+                        wait = min(wait, self._ends[0][0] - self._clock())
+                    self._changed.wait(max(wait, 0.001))
+            finally:
+                self.pulling -= 1
 
     def acknowledge(self, ack_ids: Iterable[str]) -> None:
         """Those whose deadline has passed, or that are not known, change nothing."""

@@ -75,6 +75,10 @@ class Broker:
         """Raises Refused where there is no such subscription."""
         return self._service.subscription(subscription)[1].counts()
 
+    def pulling(self, subscription: str) -> int:
+        """How many calls wait for its messages, or take them."""
+        return self._service.subscription(subscription)[1].pulling
+
     def delete(self, subscription: str) -> None:
         """Those who pull from it are answered NOT_FOUND at once."""
         self._service.delete_subscription(Raw.DeleteSubscriptionRequest(subscription=subscription))

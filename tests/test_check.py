@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from pipelines.__main__ import main
-from pipelines.checks.clients import Clients, NotChecked, granted
-from pipelines.checks.permissions import PROCESSES, RUNS_AS
-from pipelines.checks.places import LOCK_LABEL, together
-from pipelines.metadata import spec
-from pipelines.profile import JOBS, read
+from pipelines.launch.checks.clients import Clients, NotChecked, granted
+from pipelines.launch.checks.permissions import PROCESSES, RUNS_AS
+from pipelines.launch.checks.places import LOCK_LABEL, together
+from pipelines.launch.metadata import spec
+from pipelines.launch.profile import JOBS, read
 from pipelines.tools import check
 from pipelines.tools.options import CheckOptions
 from schemas.contract import Contract, load

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import plan_data
 from pipelines.__main__ import COMMANDS
 from pipelines.flags import parse
+from pipelines.plan import figures
 from schemas.errors import Misconfigured
 
 ROOT = Path(__file__).parent.parent
@@ -68,10 +68,10 @@ def test_names_are_those_that_infra_makes() -> None:
 
 def test_what_a_worker_costs() -> None:
     """The figures of step 8, from the price table."""
-    prices = plan_data.prices()
+    prices = figures.prices()
 
     def hour(kind: str) -> float:
-        machine = plan_data.machine(kind, 0, "")
+        machine = figures.machine(kind, 0, "")
         return sum(amount * prices[name].price for name, amount in (
             ("worker_vcpu", machine.vcpus), ("worker_memory", machine.memory_gb), ("worker_disk", machine.disk_gb)))
 

@@ -13,7 +13,7 @@ from apache_beam.transforms.timeutil import TimeDomain
 from apache_beam.transforms.userstate import BagStateSpec, ReadModifyWriteStateSpec, TimerSpec, on_timer
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from pipelines.graph_shape import Graph, changed, incompatible, normal
+from pipelines.launch.graph_shape import Graph, changed, incompatible, normal
 from tests import graphs
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from pipelines import options
-from pipelines.checks.permissions import PROCESSES
 from pipelines.flags import declared
+from pipelines.launch.checks.permissions import PROCESSES
 from schemas import views
 from tests import infra_policies  # noqa: E402
 from tests.terraform_files import argument_faults, files, locals_of, read, waits_for  # noqa: E402
@@ -115,7 +115,7 @@ def test_each_account_may_do_what_it_is_for_and_no_more() -> None:
 
 
 def test_each_account_has_the_roles_that_check_asks_for() -> None:
-    """pipelines/checks/permissions.py says what a process needs; here it is given, by the role that it names."""
+    """pipelines/launch/checks/permissions.py says what a process needs; here it is given, by the role that it names."""
     told = locals_of(BLOCKS)
     given = {account: set(roles) for account, roles in told["project_roles"].items()}
     for account, buckets in told["bucket_roles"].items():

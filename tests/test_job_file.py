@@ -12,14 +12,14 @@ from apache_beam.portability.api import beam_runner_api_pb2
 
 from pipelines.__main__ import main
 from pipelines.flags import parse
-from pipelines.graph_shape import normal
-from pipelines.metadata import LAUNCHERS
+from pipelines.launch.graph_shape import normal
+from pipelines.launch.metadata import LAUNCHERS
+from pipelines.launch.update_check import difference, todays_graph
 from pipelines.options import StreamOptions
 from pipelines.secret_keys import payload
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
-from pipelines.update_check import difference, todays_graph
 from schemas.contract import load
 from tests.bigquery_server import BigQuery
 from tests.dataflow_server import Dataflow

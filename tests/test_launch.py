@@ -15,10 +15,11 @@ import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.cloud.dataflow_v1beta3 import LaunchFlexTemplateRequest
 
-from pipelines import dataflow, launching
 from pipelines.__main__ import main
-from pipelines.metadata import spec
-from pipelines.profile import read
+from pipelines.launch import dataflow
+from pipelines.launch import request as launching
+from pipelines.launch.metadata import spec
+from pipelines.launch.profile import read
 from schemas.errors import Misconfigured, Transient
 from tests.dataflow_server import Dataflow
 from tests.discovery import faults as schema_faults

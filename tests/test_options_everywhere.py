@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from pipelines import forms
 from pipelines.__main__ import COMMANDS, main
 from pipelines.flags import Days, declared, parse, usage
-from pipelines.metadata import LAUNCHERS, metadata
-from pipelines.profile import JOBS
+from pipelines.launch.metadata import LAUNCHERS, metadata
+from pipelines.launch.profile import JOBS
 from pipelines.tools.docs import written
 from schemas.errors import Misconfigured
 

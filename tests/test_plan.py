@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import plan_data, plan_sample
 from pipelines.__main__ import main
 from pipelines.options import StreamOptions
-from pipelines.plan_model import needed
+from pipelines.plan import figures
+from pipelines.plan import sample as plan_sample
+from pipelines.plan.model import needed
 from pipelines.tools.docs import written
 from schemas.contract import load, shipped
 from schemas.errors import Misconfigured
@@ -38,15 +39,15 @@ def by_name(plan: dict) -> dict[str, dict]:
     return {need["name"]: need for need in plan["needs"]}
 
 
-@pytest.mark.parametrize("file", [plan_data.MEASURED, plan_data.QUOTAS, plan_data.PRICES])
+@pytest.mark.parametrize("file", [figures.MEASURED, figures.QUOTAS, figures.PRICES])
 def test_every_line_says_where_it_is_from(file) -> None:
-    text = (ROOT / "pipelines" / file).read_text()
-    lines = plan_data.read(file)
+    text = (ROOT / "pipelines" / "plan" / file).read_text()
+    lines = figures.read(file)
     assert len(text.splitlines()) == len(lines) + 2  # one line each, so that a change of one is a change of one
     names = [(line["name"], line.get("contract"), line.get("write")) for line in lines]
     assert len(set(names)) == len(names)
-    for origin in plan_data.origins(file):
-        assert origin.kind in plan_data.KINDS and origin.source and date.fromisoformat(origin.date) <= date.today()
+    for origin in figures.origins(file):
+        assert origin.kind in figures.KINDS and origin.source and date.fromisoformat(origin.date) <= date.today()
         if origin.kind in ("read", "secondary", "memory"):
             assert "https://" in origin.source
         if origin.kind == "measured":
@@ -57,7 +58,7 @@ def test_every_line_says_where_it_is_from(file) -> None:
 
 
 def test_constants_of_the_graph_are_those_of_the_code() -> None:
-    constants = plan_data.measured("census", "storage_write", 64)
+    constants = figures.measured("census", "storage_write", 64)
     assert StreamOptions(contract="-", subscription="-", output="-").shards == gather.SHARDS
     assert constants.batch == gather.Gather.__init__.__defaults__[2]  # most
 
@@ -106,7 +107,7 @@ def test_workers_that_never_go_are_paid(capsys, tmp_path) -> None:
 def test_the_page_has_every_figure() -> None:
     page = (ROOT / "docs/plan.md").read_text()
     assert written(page, "docs/plan.md") == page, "run `make docs`"
-    assert all(origin.source in page for file in (plan_data.MEASURED, plan_data.QUOTAS, plan_data.PRICES) for origin in plan_data.origins(file))
+    assert all(origin.source in page for file in (figures.MEASURED, figures.QUOTAS, figures.PRICES) for origin in figures.origins(file))
 
 
 def test_pubsub_gives_more_in_a_large_region(capsys, tmp_path) -> None:
@@ -165,14 +166,14 @@ def test_a_contract_without_a_sample_cannot_be_measured(tmp_path) -> None:
 
 
 def test_a_contract_that_no_benchmark_ran_is_taken_as_the_slowest() -> None:
-    times = plan_data.measured_times()
+    times = figures.measured_times()
     assert set(times) == set(shipped())
-    ways = {line["write"]: line["value"] for line in plan_data.read(plan_data.MEASURED) if "write" in line}
+    ways = {line["write"]: line["value"] for line in figures.read(figures.MEASURED) if "write" in line}
     assert set(ways) == {"storage_write", "insert_all", "exactly_once"}
     for way, sink in ways.items():
-        assert plan_data.measured("own", way, 64).cpu_seconds == pytest.approx((max(times.values()) + sink) / 1_000)
-        assert plan_data.measured("census", way, 64).cpu_seconds == pytest.approx((times["census"] + sink) / 1_000)
-    assert plan_data.measured("own", "insert_all", 64, 0.5).cpu_seconds == 0.0005
+        assert figures.measured("own", way, 64).cpu_seconds == pytest.approx((max(times.values()) + sink) / 1_000)
+        assert figures.measured("census", way, 64).cpu_seconds == pytest.approx((times["census"] + sink) / 1_000)
+    assert figures.measured("own", "insert_all", 64, 0.5).cpu_seconds == 0.0005
 
 
 def test_the_words_show_the_figures(capsys, tmp_path) -> None:
@@ -185,6 +186,6 @@ def test_the_words_show_the_figures(capsys, tmp_path) -> None:
 def test_needed_names_are_quotas_of_a_plan() -> None:
     from tests.test_plan_model import MACHINE, MEASURED, PLAIN, SHARE, with_
 
-    known = plan_data.quotas("europe-west1", {}, 5, 64, "here")
+    known = figures.quotas("europe-west1", {}, 5, 64, "here")
     for write in ("storage_write", "exactly_once", "insert_all"):
         assert needed(with_(PLAIN, dlp=SHARE, write=write), MEASURED, MACHINE).keys() <= known.keys()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.plan_model import (
+from pipelines.plan.model import (
     HOURS,
     Cost,
     DlpShare,

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipelines import profile
+from pipelines.launch import profile
 from pipelines.tools.docs import written
 from schemas.errors import Misconfigured
 

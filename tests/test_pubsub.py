@@ -377,6 +377,7 @@ def test_close_leaves_nothing_behind(local: Broker) -> None:
 
     counted = []
     for _ in range(4):
+        until(lambda: not local.pulling(NAME))  # or a call whose client has gone would lease the next messages
         local.publish(TOPIC, [b"a"] * 10)
         with opened(local.host, most=10) as subscription:
             subscription.acknowledge(_ids(subscription.take(FOREVER, STOP)))

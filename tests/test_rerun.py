@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pipelines.metadata import spec
+from pipelines.launch.metadata import spec
 from tests.dataflow_server import Dataflow
 from tests.workflow_steps import Raised, Run, steps
 

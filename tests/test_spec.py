@@ -20,8 +20,8 @@ import pytest
 from google.cloud import dataflow_v1beta3 as api
 
 from pipelines.__main__ import COMMANDS, main
-from pipelines.metadata import label, spec
-from pipelines.profile import JOBS
+from pipelines.launch.metadata import label, spec
+from pipelines.launch.profile import JOBS
 from tests.discovery import SCHEMA, derived, faults
 
 ROOT = Path(__file__).parents[1]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from google.api_core import exceptions
 
-from pipelines.checks import differences, ground, here, places, roles
-from pipelines.checks.clients import Clients, NotChecked
-from pipelines.checks.setting import FAULT, NOT_CHECKED, OK, Check, Result, Setting
 from pipelines.contracts import load
-from pipelines.profile import read
+from pipelines.launch.checks import differences, ground, here, places, roles
+from pipelines.launch.checks.clients import Clients, NotChecked
+from pipelines.launch.checks.setting import FAULT, NOT_CHECKED, OK, Check, Result, Setting
+from pipelines.launch.profile import read
 from pipelines.starting import Faults
 from pipelines.tools.options import CheckOptions
 from schemas.contract import Contract

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from pipelines import metadata, plan_data, profile
 from pipelines.__main__ import COMMANDS
 from pipelines.flags import table
-from pipelines.profile import JOBS
+from pipelines.launch import metadata, profile
+from pipelines.launch.profile import JOBS
+from pipelines.plan import figures
 
 
 def commands() -> str:
@@ -35,7 +36,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {"commands": commands, "options": options},
     "docs/flex-template.md": {"parameters": parameters},
     "docs/launch.md": {"profile": profile.table},
-    "docs/plan.md": {"figures": plan_data.table},
+    "docs/plan.md": {"figures": figures.table},
 }
 
 

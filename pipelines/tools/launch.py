@@ -7,15 +7,15 @@ import os
 import sys
 from collections.abc import Callable
 
-from pipelines.dataflow import UPDATABLE, Dataflow, Job
-from pipelines.launching import JobOptions, job_options, parameter
+from pipelines.launch.dataflow import UPDATABLE, Dataflow, Job
+from pipelines.launch.profile import Profile, read
+from pipelines.launch.request import JobOptions, job_options, parameter
+from pipelines.launch.template_check import template_faults
+from pipelines.launch.update_check import difference, running_graph, sentences, todays_graph
 from pipelines.options import StreamOptions
-from pipelines.profile import Profile, read
 from pipelines.sources import gcs
 from pipelines.starting import Faults
-from pipelines.template_check import template_faults
 from pipelines.tools.options import LaunchOptions
-from pipelines.update_check import difference, running_graph, sentences, todays_graph
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
 from transforms.channel import is_loopback

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 from pipelines.flags import Days, option, required
 from pipelines.forms import IMAGE, RESOURCE
+from pipelines.launch.profile import JOBS
 from pipelines.options import BIGQUERY, CONTRACT, CONTRACTS, KMS, PUBSUB, STORAGE, OfContract
-from pipelines.profile import JOBS
 from schemas.errors import Reason
 
 SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."

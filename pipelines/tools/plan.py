@@ -3,13 +3,13 @@
 import json
 from typing import Any, NamedTuple
 
-from pipelines import plan_data
 from pipelines.contracts import load
 from pipelines.flags import parse
+from pipelines.launch.profile import Profile, read
 from pipelines.options import StreamOptions
-from pipelines.plan_model import Cost, DlpShare, Load, Machine, Measured, Need, costs, needs, raised_first, workers
-from pipelines.plan_sample import measure
-from pipelines.profile import Profile, read
+from pipelines.plan import figures
+from pipelines.plan.model import Cost, DlpShare, Load, Machine, Measured, Need, costs, needs, raised_first, workers
+from pipelines.plan.sample import measure
 from pipelines.starting import Faults
 from pipelines.tools.options import PlanOptions
 from schemas.contract import Contract
@@ -49,23 +49,23 @@ def reckon(options: PlanOptions) -> Plan:
     sample = faults.of(lambda: measure(contract)) if contract else None
     where = options.profile or "--profile"
     machine_type = profile.machine_type if profile else MACHINE
-    machine = faults.of(lambda: plan_data.machine(machine_type, profile.disk_gb if profile else 0, where))
+    machine = faults.of(lambda: figures.machine(machine_type, profile.disk_gb if profile else 0, where))
     stream = faults.of(lambda: stream_of(profile))
-    constants = plan_data.measured(contract.name if contract else "", stream.write if stream else "storage_write", stream.shards if stream else 1, options.cpu)
+    constants = figures.measured(contract.name if contract else "", stream.write if stream else "storage_write", stream.shards if stream else 1, options.cpu)
     given = dict(profile.quotas) if profile else {}
     if stream and stream.engine == "dlp" and "dlp_requests_per_minute" not in given:
         given |= {"dlp_requests_per_minute": float(stream.requests_per_minute)} if stream.requests_per_minute else (
             {"dlp_requests_per_minute": 100.0} if ".rep." in stream.dlp_endpoint else {})
     region, most = (profile.region, profile.max_workers) if profile else (REGION, None)
-    quotas = faults.of(lambda: plan_data.quotas(region, given, most, constants.shards, where))
+    quotas = faults.of(lambda: figures.quotas(region, given, most, constants.shards, where))
     faults.stop()
     assert contract and sample and machine and stream and quotas
     load_ = Load(options.rate, options.bytes or sample.event_bytes, sample.stored_bytes * (options.bytes / sample.event_bytes if options.bytes else 1.0),
                  _scaled(sample.dlp, options.bytes / sample.event_bytes if options.bytes else 1.0) if stream.engine == "dlp" else None,
                  stream.wait.total_seconds(), stream.write, profile.min_workers if profile else 1)
-    likeness = "--cpu" if options.cpu else plan_data.likeness(contract.name)
+    likeness = "--cpu" if options.cpu else figures.likeness(contract.name)
     return Plan(contract, load_, constants, machine, machine_type, workers(load_, constants, machine), needs(load_, constants, machine, quotas),
-                costs(load_, constants, machine, plan_data.prices()), not options.bytes, likeness)
+                costs(load_, constants, machine, figures.prices()), not options.bytes, likeness)
 
 
 def stream_of(profile: Profile | None) -> StreamOptions:

@@ -9,7 +9,7 @@ from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage.retry import DEFAULT_RETRY
 
-from pipelines.metadata import spec
+from pipelines.launch.metadata import spec
 from pipelines.sources import gcs
 from pipelines.tools.options import SpecOptions
 from schemas.errors import Fault, Misconfigured

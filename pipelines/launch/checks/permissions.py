@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Grant(NamedTuple):
-    """Permissions on one resource. resource: a name that pipelines.checks.roles finds in a launch; role: what grants them;
+    """Permissions on one resource. resource: a name that pipelines.launch.checks.roles finds in a launch; role: what grants them;
     jobs: those that need it, () for all that the process runs; engine: "dlp" where only that one needs it.
     """
 

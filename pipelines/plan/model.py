@@ -1,6 +1,6 @@
 """What a stream on Dataflow needs, as a function of its load: workers, bytes, requests, and what a month of them costs.
 
-Nothing here asks anyone: the load, the constants (pipelines.plan_data) and the quotas come in. All rates are events or
+Nothing here asks anyone: the load, the constants (pipelines.plan.figures) and the quotas come in. All rates are events or
 bytes a second unless the name says otherwise. What is needed never falls where the rate rises.
 """
 
@@ -35,7 +35,7 @@ class DlpShare:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one event costs, and how the graph is cut; where each comes from stands in plan_measured.json.
+    """What one event costs, and how the graph is cut; where each comes from stands in measured.json.
 
     cpu_seconds: of one vCPU for one event, from Pub/Sub's client to the sink; busy: the share of a vCPU that is planned for,
     the rest is for catching up; passes: how often Streaming Engine bills an event's bytes; overhead_bytes: what a message's

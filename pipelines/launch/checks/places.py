@@ -6,12 +6,12 @@ from typing import Any
 
 from google.api_core import exceptions
 
-from pipelines.checks.clients import BUCKET, SECONDS, NotChecked, answered, asked, bucket_of
-from pipelines.checks.roles import output_of
-from pipelines.checks.setting import Setting
-from pipelines.launching import NOT_ON_DATAFLOW
+from pipelines.launch.checks.clients import BUCKET, SECONDS, NotChecked, answered, asked, bucket_of
+from pipelines.launch.checks.roles import output_of
+from pipelines.launch.checks.setting import Setting
+from pipelines.launch.request import NOT_ON_DATAFLOW
+from pipelines.launch.template_check import judged
 from pipelines.sinks.bigquery import dataset
-from pipelines.template_check import judged
 from schemas.errors import Fault, Misconfigured
 
 LOCK_LABEL = "penstock.lock.sha256"

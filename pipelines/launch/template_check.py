@@ -6,7 +6,7 @@ from google.api_core.exceptions import Forbidden, GoogleAPIError, NotFound, Unau
 from google.auth.exceptions import GoogleAuthError
 from requests import RequestException
 
-from pipelines.profile import Profile
+from pipelines.launch.profile import Profile
 from pipelines.sources import gcs
 from schemas.errors import Fault, Misconfigured
 

@@ -1,8 +1,8 @@
 """The contract's tables beside those that are there."""
 
-from pipelines.checks.clients import NotChecked, asked
-from pipelines.checks.roles import output_of
-from pipelines.checks.setting import Setting
+from pipelines.launch.checks.clients import NotChecked, asked
+from pipelines.launch.checks.roles import output_of
+from pipelines.launch.checks.setting import Setting
 from pipelines.sinks.bigquery import dataset
 from pipelines.sinks.bigquery_client import Patience
 from pipelines.sinks.bigquery_tables import compare, faults, wanted_tables

@@ -11,11 +11,11 @@ from google.cloud import dataflow_v1beta3 as api
 from pipelines.__main__ import COMMANDS
 from pipelines.contracts import load
 from pipelines.flags import declared, parse
-from pipelines.metadata import LAUNCHERS
+from pipelines.launch.metadata import LAUNCHERS
+from pipelines.launch.profile import Profile
+from pipelines.launch.submitting import RUNNER, contract_labels, keys_out_of_reach, unreachable
 from pipelines.options import BatchOptions, StreamOptions
-from pipelines.profile import Profile
 from pipelines.starting import Faults
-from pipelines.submitting import RUNNER, contract_labels, keys_out_of_reach, unreachable
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 

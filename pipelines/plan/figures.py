@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.plan_model import Machine, Measured, Price, Quota
+from pipelines.plan.model import Machine, Measured, Price, Quota
 from schemas.errors import Fault, Misconfigured
 
-MEASURED, QUOTAS, PRICES = "plan_measured.json", "plan_quotas.json", "plan_prices.json"
+MEASURED, QUOTAS, PRICES = "measured.json", "quotas.json", "prices.json"
 KINDS = ("measured", "code", "read", "secondary", "memory", "assumed", "unknown")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from google.cloud.dlp_v2 import types
 
-from pipelines.plan_model import DlpShare
+from pipelines.plan.model import DlpShare
 from schemas.arrow import stored_columns
 from schemas.contract import MAX_BYTES, Contract
 from schemas.errors import Fault, Misconfigured

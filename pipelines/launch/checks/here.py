@@ -5,13 +5,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipelines import launching, plan_data
 from pipelines.__main__ import COMMANDS
-from pipelines.checks.clients import NotChecked
-from pipelines.checks.setting import Setting
 from pipelines.flags import parse
-from pipelines.launching import NOT_ON_DATAFLOW
-from pipelines.profile import Profile
+from pipelines.launch import request as launching
+from pipelines.launch.checks.clients import NotChecked
+from pipelines.launch.checks.setting import Setting
+from pipelines.launch.profile import Profile
+from pipelines.launch.request import NOT_ON_DATAFLOW
+from pipelines.plan import figures
 from pipelines.tools.options import PlanOptions
 from pipelines.tools.plan import reckon
 from schemas.errors import Fault
@@ -87,7 +88,7 @@ def _unwrappable(node: Any) -> Iterator[str]:
 
 def quotas(setting: Setting) -> list[Fault]:
     """What `penstock plan` says is needed at the rate lies within what is given."""
-    plan_data.quotas(setting.profile.region, dict(setting.profile.quotas), None, 1, setting.where)  # names that no plan knows
+    figures.quotas(setting.profile.region, dict(setting.profile.quotas), None, 1, setting.where)  # names that no plan knows
     if setting.job != "stream":
         raise NotChecked("only streams are planned")
     if not setting.rate:

@@ -12,7 +12,7 @@ from apache_beam.io.gcp.pubsub import parse_subscription
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
 
 from pipelines import contracts, secret_keys
-from pipelines.dataflow import UPDATABLE, Dataflow
+from pipelines.launch.dataflow import UPDATABLE, Dataflow
 from pipelines.options import BatchOptions, StreamOptions
 from pipelines.sinks.bigquery import dataset
 from pipelines.sources.gcs import SCHEME

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.checks.clients import Clients
-from pipelines.profile import Profile
+from pipelines.launch.checks.clients import Clients
+from pipelines.launch.profile import Profile
 from schemas.contract import Contract
 from schemas.errors import Fault
 

@@ -4,9 +4,9 @@ import re
 
 from google.api_core import exceptions
 
-from pipelines.checks.clients import SECONDS, NotChecked, answered, asked
-from pipelines.checks.places import on_dataflow
-from pipelines.checks.setting import Setting
+from pipelines.launch.checks.clients import SECONDS, NotChecked, answered, asked
+from pipelines.launch.checks.places import on_dataflow
+from pipelines.launch.checks.setting import Setting
 from schemas.errors import Fault
 
 _SUBNETWORK = re.compile(r"(?:https://www\.googleapis\.com/compute/v1/projects/([^/]+)/)?regions/([^/]+)/subnetworks/([^/]+)")

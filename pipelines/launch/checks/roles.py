@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 
 from google.api_core import exceptions
 
-from pipelines.checks.clients import NotChecked, bucket_of, granted
-from pipelines.checks.permissions import PROCESSES, RUNS_AS, Grant
-from pipelines.checks.setting import Check, Setting
-from pipelines.launching import NOT_ON_DATAFLOW
+from pipelines.launch.checks.clients import NotChecked, bucket_of, granted
+from pipelines.launch.checks.permissions import PROCESSES, RUNS_AS, Grant
+from pipelines.launch.checks.setting import Check, Setting
+from pipelines.launch.request import NOT_ON_DATAFLOW
 from pipelines.sinks.bigquery import dataset
 from schemas import bigquery
 from schemas.errors import Fault, Misconfigured

@@ -15,13 +15,13 @@ from google.protobuf.message import DecodeError
 from requests import RequestException
 
 from pipelines import graph, stream_graph
-from pipelines.graph_shape import Graph, changed, incompatible, normal
+from pipelines.launch.graph_shape import Graph, changed, incompatible, normal
+from pipelines.launch.submitting import RUNNER
 from pipelines.options import StreamOptions
 from pipelines.sinks.bigquery import dataset
 from pipelines.sources import gcs
 from pipelines.sources.subscription import ReadSubscription
 from pipelines.starting import Faults, means_of
-from pipelines.submitting import RUNNER
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from transforms import keys

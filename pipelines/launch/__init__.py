@@ -1,0 +1,1 @@
+"""How jobs come to Dataflow: profiles, template metadata, job files, launches, updates."""
