@@ -1,7 +1,8 @@
 """A contract: a folder that says what an event is, what may leave, and how it is scored.
 
     contract.yaml     name, version, id, time, deduplicate, unknown_fields, max_row_bytes, model, labels,
-                      windows (schemas.windows), disorder: how far event times may run behind the greatest one seen
+                      windows (schemas.windows), disorder: how far event times may run behind the greatest one seen,
+                      expiration: how long BigQuery keeps a day of events, of windows
     event.avsc        the Avro record of one event; every field has "doc" and "privacy"
     inspect.json      a DLP InspectTemplate, as the REST API takes it
     deidentify.json   a DLP DeidentifyTemplate, likewise
@@ -32,7 +33,8 @@ from schemas.windows import Windowing, read_windowing
 SHIPPED = Path(__file__).parent
 MAX_BYTES = 5_000_000  # of each of the four files
 _KEYS = {"name", "version", "description", "id", "time", "deduplicate", "unknown_fields", "max_row_bytes", "model", "labels", "tagger",
-         "windows", "disorder"}
+         "windows", "disorder", "expiration"}
+_EXPIRING = {"events", "windows"}  # the tables that BigQuery keeps by the day
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Contract:
 
     place: where its files are; avsc, inspect and deidentify: the texts of event.avsc and of the DLP REST resources; horizon is how
     far apart in event time two rows with one id may lie and still be compared; policy_digest names both templates (SHA-256, hex);
+    expiration: how long BigQuery keeps a day of a table;
     tagger: offline, names, places, organisations and addresses are looked for by the trained tagger too, not by patterns and lists alone.
     """
 
@@ -62,6 +65,7 @@ class Contract:
     windows: Windowing | None = None
     disorder: timedelta = timedelta(seconds=60)
     avsc: str = ""
+    expiration: tuple[tuple[str, timedelta], ...] = ()
 
     @property
     def folder(self) -> str:
@@ -120,7 +124,8 @@ def read(folder: Place, allow_unwrapped_keys: bool = False) -> Contract:
         duration(head.get("deduplicate", {}).get("horizon", "7d")) or timedelta(days=7), head.get("unknown_fields", "refuse"),
         head.get("max_row_bytes", 1_000_000), inspect, deidentify, model,
         tuple(sorted((str(k), str(v)) for k, v in head.get("labels", {}).items())), head.get("tagger", True),
-        windows, duration(head.get("disorder", "60s")) or timedelta(), texts["event.avsc"])
+        windows, duration(head.get("disorder", "60s")) or timedelta(), texts["event.avsc"],
+        tuple(sorted((str(table), duration(span) or timedelta()) for table, span in head.get("expiration", {}).items())))
 
 
 def _text(file: Place, faults: list[Fault]) -> str:
@@ -158,6 +163,10 @@ def _head(text: str, where: str, faults: list[Fault]) -> dict[str, Any]:
         faults.append(Fault(f"{where}: deduplicate", "is not {horizon: DURATION}", "give a horizon such as 7d, 12h or 30m"))
     if duration(head.get("disorder", "60s")) is None:
         faults.append(Fault(f"{where}: disorder", "is not a duration", "give a duration such as 60s: how far event times may run behind the greatest one"))
+    expiration = head.get("expiration", {})
+    if not isinstance(expiration, dict) or expiration.keys() - _EXPIRING or not all((duration(span) or timedelta()).days for span in expiration.values()):
+        faults.append(Fault(f"{where}: expiration", "is not {events: DURATION, windows: DURATION}, of a day or more",
+                            "give spans such as 400d; without one days are kept"))
     limit = head.get("max_row_bytes", 1_000_000)
     if type(limit) is not int or not 100 <= limit <= 10_000_000:
         faults.append(Fault(f"{where}: max_row_bytes", "is not between 100 and 10,000,000", "give the longest row in bytes"))

@@ -13,6 +13,7 @@ from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_tables import PLACEHOLDER, ddl, difference, wanted_tables
 from schemas import bigquery, views
 from schemas.contract import load
+from schemas.errors import Misconfigured
 from tests import bigquery_query
 from tests.bigquery_emulator import MISSING, emulator
 from tests.bigquery_server import BigQuery, Fault
@@ -196,6 +197,33 @@ def test_what_is_left_alone_is_said(service, capsys) -> None:
     assert tables(service, "--apply") == 0 and changes(service) == []
     told = capsys.readouterr().out
     assert "-- = the partitions' expiration" in told and "-- = labels" in told
+
+
+def expiring(folder: Path, said: str) -> str:
+    shutil.copytree(load("telemetry").folder, folder, ignore=shutil.ignore_patterns("*.gz", "*.py"))
+    with open(folder / "contract.yaml", "a") as file:
+        file.write(f"expiration: {said}\n")
+    return str(folder)
+
+
+def test_days_are_kept_as_long_as_the_contract_says(service, tmp_path, capsys) -> None:
+    assert tables(service, "--apply", contract="telemetry") == 0
+    contract = expiring(tmp_path / "own", "{events: 400d, windows: 30d}")
+    capsys.readouterr()
+    assert tables(service, contract=contract) == 0
+    assert capsys.readouterr().out.count("-- ~ expiration of the days") == 2
+    assert tables(service, "--apply", contract=contract) == 0
+    kept = {name: service.store.tables["ds", name]["timePartitioning"] for name in ("events", "windows")}
+    assert kept == {"events": {"type": "DAY", "field": "d", "expirationMs": "34560000000"}, "windows": {"type": "DAY", "field": "d", "expirationMs": "2592000000"}}
+    service.calls.clear()
+    assert tables(service, "--apply", contract=contract) == 0 and changes(service) == []
+    assert "partition_expiration_days = 400)" in ddl(Dataset("project", "ds"), "events", bigquery.tables(load(contract))["events"])
+
+
+@pytest.mark.parametrize("said", ["{events: 12h}", "{runs: 400d}", "400d", "{events: forever}"])
+def test_an_expiration_that_is_none_is_told(said, tmp_path) -> None:
+    with pytest.raises(Misconfigured, match=r"contract.yaml: expiration: is not \{events: DURATION"):
+        load(expiring(tmp_path / "own", said))
 
 
 @pytest.mark.parametrize(("arguments", "told"), [

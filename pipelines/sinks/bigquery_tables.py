@@ -84,6 +84,8 @@ def difference(name: str, wanted: Resource, present: Resource) -> Comparison:
     for what in ("timePartitioning", "clustering"):
         if _form(present, what) != _form(wanted, what):
             refused.append(f"{what} is {_form(present, what) or 'none'} and declared {_form(wanted, what) or 'none'}")
+    if _kept(wanted) and _kept(present) != _kept(wanted):
+        updated.append("expiration of the days")
     if present.get("description") != wanted["description"]:
         updated.append("description of the table")
     return Comparison(name, wanted, present, tuple(added), tuple(updated), tuple(refused))
@@ -122,8 +124,12 @@ def apply(client: Client, dataset: Dataset, table: Comparison, patience: Patienc
         if table.present is None:
             patiently(lambda: client.create_table(made, exists_ok=True, retry=None, timeout=patience.answer), patience)
         elif table.added or table.updated:
-            made = Table.from_api_repr({**table.present, "description": table.wanted["description"], "schema": {"fields": list(_merged(table))}})
-            patiently(lambda: client.update_table(made, ["schema", "description"], retry=None, timeout=patience.answer), patience)
+            changed = {"description": table.wanted["description"], "schema": {"fields": list(_merged(table))}}
+            if _kept(table.wanted):
+                changed["timePartitioning"] = table.wanted["timePartitioning"]
+            made = Table.from_api_repr({**table.present, **changed})
+            names = ["schema", "description", *(["time_partitioning"] if _kept(table.wanted) else [])]
+            patiently(lambda: client.update_table(made, names, retry=None, timeout=patience.answer), patience)
     except exceptions.GoogleAPICallError as error:
         raise Misconfigured([Fault(where, f"could not be changed: {reason(error)}", "look at it again: penstock tables")]) from None
 
@@ -152,6 +158,11 @@ def _kind(field: Resource) -> str:
     return str(_ALIASES.get(field["type"], field["type"])) + {"NULLABLE": "", "REQUIRED": " NOT NULL"}.get(mode, f" {mode}")
 
 
+def _kept(table: Resource) -> str:
+    """For how many milliseconds a day of it is kept, "" for ever."""
+    return str((table.get("timePartitioning") or {}).get("expirationMs") or "")
+
+
 def _form(table: Resource, what: str) -> str:
     found = table.get(what) or {}
     return " by ".join(filter(None, (found.get("type"), found.get("field")))) if what == "timePartitioning" else ", ".join(found.get("fields", []))
@@ -171,8 +182,9 @@ def ddl(dataset: Dataset, name: str, table: Resource) -> str:
     partition = f"\nPARTITION BY {table['timePartitioning']['field']}" if "timePartitioning" in table else ""
     cluster = f"\nCLUSTER BY {', '.join(table['clustering']['fields'])}" if "clustering" in table else ""
     body = "\n".join(columns)
+    kept = f", partition_expiration_days = {int(_kept(table)) / 86_400_000:g}" if _kept(table) else ""
     return (f"CREATE TABLE `{dataset.project}.{dataset.name}.{name}` (\n{body}\n){partition}{cluster}\n"
-            f"OPTIONS (description = {_quoted(table['description'])});")
+            f"OPTIONS (description = {_quoted(table['description'])}{kept});")
 
 
 def _quoted(text: str) -> str:

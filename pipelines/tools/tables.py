@@ -79,6 +79,6 @@ def _told(named: Dataset, table: Comparison) -> list[str]:
         return [ddl(named, table.name, table.wanted)]
     differences = [f"-- + column {name}" for name in table.added] + [f"-- ~ {what}" for what in table.updated] + [f"-- ! {what}" for what in table.refused]
     left = [f"-- = {words}" for key, words in _KEPT.items() if table.present.get(key)]
-    if (table.present.get("timePartitioning") or {}).get("expirationMs"):
+    if (table.present.get("timePartitioning") or {}).get("expirationMs") and not table.wanted.get("timePartitioning", {}).get("expirationMs"):
         left.append("-- = the partitions' expiration")
     return [f"-- {table.name}: {'differs' if differences else 'is as declared'}", *differences, *left]
