@@ -9,13 +9,12 @@ import argparse
 import json
 import re
 import socket
-import sys
 import threading
 import time
 import urllib.request
 from dataclasses import dataclass
 from email import message_from_bytes, policy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -23,6 +22,7 @@ from urllib.parse import parse_qs, quote, unquote, urlsplit
 from tests.bigquery_query import answer, make_view, page, patch_view
 from tests.bigquery_store import Refused, Store
 from tests.bigquery_write_server import BigQueryWrite
+from tests.http_serving import Server
 
 _P = r"(?:/bigquery/v2)/projects/(?P<project>[^/]+)"
 _T = _P + r"/datasets/(?P<dataset>[^/]+)/tables"
@@ -56,7 +56,7 @@ class BigQuery:
         self.answers: dict[str, dict[str, Any]] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
         self.faults, self.calls, self.bodies = list[Fault](), list[str](), list[bytes]()
-        self._server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
+        self._server = Server(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "BigQuery":
@@ -128,15 +128,6 @@ class BigQuery:
             return (Path(self.gcs) / bucket / name).read_bytes()
         except OSError:
             raise Refused(404, "notFound", f"Not found: URI {uri}") from None
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that was killed is no error of ours."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
-            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -11,13 +11,14 @@ import json
 import re
 import threading
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from google.cloud import dataflow_v1beta3 as api
 
 from tests.discovery import faults
+from tests.http_serving import Server
 
 _P = r"/v1b3/projects/(?P<project>[^/]+)/locations/(?P<region>[^/]+)"
 _END = ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED")
@@ -39,7 +40,7 @@ class Dataflow:
         self.launches, self.submitted = list[dict[str, Any]](), list[dict[str, Any]]()
         self.calls, self.faults = list[str](), list[int]()
         self.page = page
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
+        self._server = Server(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
         self._server.daemon_threads = True
         self.url = f"http://localhost:{self._server.server_port}"
 

@@ -14,9 +14,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
+
+from tests.http_serving import Server
 
 ENVIRONMENT = Path(__file__).parents[1] / "build" / "emulators" / "gcs"
 COMMAND = ENVIRONMENT / "bin" / "gcp-storage-emulator"
@@ -104,7 +106,7 @@ class Gate:
         self.unpinned = self.failures = 0
         self.before: Callable[[int], None] = lambda reads: None
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self._server = Server(("127.0.0.1", 0), self._handler())
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     def __enter__(self) -> "Gate":

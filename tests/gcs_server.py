@@ -11,12 +11,14 @@ import hashlib
 import json
 import re
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
+
+from tests.http_serving import Server
 
 _O = r"/storage/v1/b/(?P<bucket>[^/]+)/o"
 
@@ -33,7 +35,7 @@ class Storage:
         self._lock, self._last = threading.Lock(), 1_700_000_000_000_000
         for bucket in buckets:
             (folder / bucket).mkdir(parents=True)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"service": self}))
+        self._server = Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"service": self}))
         self._server.daemon_threads = True
         self.url = f"http://localhost:{self._server.server_port}"
 

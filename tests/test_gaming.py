@@ -101,7 +101,8 @@ def test_the_shipped_sample_leaves_nothing_that_names_a_person(ring) -> None:
     kinds = [len(re.findall(p, "\n".join(chats))) for p in (r"\w@\w", r"\B@\w", r"555", r"198\.1|2001:")]
     assert all(kinds) and any(s in NAMES for s in secrets)
     text = json.dumps([{k: str(v) for k, v in row.items()} for row in deidentified(read, ring).to_pylist()], ensure_ascii=False)
-    assert [s for s in secrets if s in text] == [] and "@" not in text
+    # A name of three letters stands in a random token now and then: it counts where it stands alone.
+    assert [s for s in secrets if re.search(f"(?<![A-Za-z0-9+/=]){re.escape(s)}(?![A-Za-z0-9+/=])", text)] == [] and "@" not in text
 
 
 def test_in_many_chats_all_that_has_a_form_is_found_and_nearly_all_names(made, stored) -> None:
