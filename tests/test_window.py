@@ -116,8 +116,10 @@ def test_times_far_apart():
     assert differences(told([windows([partials(batch(listed), windowing, "at")[0]], windowing)]), expected(listed, windowing), windowing) == []
 
 
+@pytest.mark.parametrize("held", [100_000, 10])
 @pytest.mark.parametrize("windowing", [KINDS[0], KINDS[2], KINDS[6]])
-def test_transform(windowing):
+def test_transform(windowing, held):
+    """held: fewer partials than a bundle has go on before it ends, and count once all the same."""
     chance = random.Random(5)
     listed = [row(chance.randint(-100, 4000) / 10, chance.choice("abcdefgh"), i, ident=i) for i in range(400)]
     want = expected(listed, windowing)
@@ -126,7 +128,7 @@ def test_transform(windowing):
         assert differences(told(batches), want, windowing) == []
 
     with beam.Pipeline("FnApiRunner") as pipeline:
-        assert_that(pipeline | beam.Create(list(cut(listed, 3)), reshuffle=False) | Window(windowing, "at"), check)
+        assert_that(pipeline | beam.Create(list(cut(listed, 3)), reshuffle=False) | Window(windowing, "at", held=held), check)
 
 
 def test_without_rows():

@@ -23,7 +23,6 @@ from transforms.partials import CELL, FIRST, GREATEST, KEY, LEAST, by_shard, com
 
 __all__ = ["Window", "combined", "partials", "windows", "window_schema"]
 SHARDS = 32
-_HELD = 100_000  # partials of a bundle, before they go on
 _AT_ONCE = 1 << 20  # partials that are merged at once: sliding windows take each one many times
 _TIME = arrow_type("timestamp-micros")
 
@@ -116,25 +115,25 @@ class Window(beam.PTransform):
     """Batches of stored events to window rows (schema: window_schema), as if no more events were to come.
 
     Partials travel, not rows: a batch of them for each shard of the key. A late row counts in no
-    window; whoever stored it has told so already. time: the column of the event time.
+    window; whoever stored it has told so already. time: the column of the event time; held: partials of a bundle, before they go on.
     """
 
-    def __init__(self, windowing: Windowing, time: str, shards: int = SHARDS) -> None:
+    def __init__(self, windowing: Windowing, time: str, shards: int = SHARDS, held: int = 100_000) -> None:
         super().__init__()
-        self.windowing, self.time, self.shards = windowing, time, shards
+        self.windowing, self.time, self.shards, self.held = windowing, time, shards, held
 
     def expand(self, batches: beam.PCollection[pa.RecordBatch]) -> beam.PCollection[pa.RecordBatch]:
         return (batches
-                | "Partials" >> beam.ParDo(_PartialsFn(self.windowing, self.time, self.shards))
+                | "Partials" >> beam.ParDo(_PartialsFn(self.windowing, self.time, self.shards, self.held))
                 | "ByShard" >> beam.GroupByKey()
                 | "Tell" >> beam.ParDo(_WindowsFn(self.windowing)))
 
 
 class _PartialsFn(beam.DoFn):
-    """Batches may be small: what travels is combined over a bundle, up to _HELD partials."""
+    """Batches may be small: what travels is combined over a bundle, up to `held` partials."""
 
-    def __init__(self, windowing: Windowing, time: str, shards: int) -> None:
-        self.windowing, self.time, self.shards = windowing, time, shards
+    def __init__(self, windowing: Windowing, time: str, shards: int, held: int) -> None:
+        self.windowing, self.time, self.shards, self.held = windowing, time, shards, held
 
     def start_bundle(self) -> None:
         self.parts: list[pa.RecordBatch] = []
@@ -144,7 +143,7 @@ class _PartialsFn(beam.DoFn):
         part, _ = partials(batch, self.windowing, self.time)
         self.parts.append(part)
         self.rows += part.num_rows
-        if self.rows > _HELD:
+        if self.rows > self.held:
             yield from self._sharded()
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
@@ -154,6 +153,7 @@ class _PartialsFn(beam.DoFn):
     def _sharded(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         if self.rows:
             part = combined(self.parts, self.windowing)
+            self.parts, self.rows = [], 0
             yield from by_shard(part, part[KEY], self.shards)
 
 
