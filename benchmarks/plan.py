@@ -90,7 +90,7 @@ def measured(name: str, number: int) -> dict[str, float]:
 
         def build(pipeline: beam.Pipeline) -> None:
             parts = stream_graph.parts(options, contract, means, Dataset("bench-project", "tables"), _Messages())
-            graph.build(pipeline, replace(parts, events=_Count("events"), failures=_Count("failures"), outcome=_Books(),
+            graph.build(pipeline, replace(parts, events=_count("events"), failures=_count("failures"), outcome=_Books(),
                                           windows=_Panes(contract) if contract.windows else None))
 
         _run(build)  # warm: imports, compiled patterns, the model
@@ -123,15 +123,9 @@ class _TakeFn(beam.DoFn):
             yield TimestampedValue(message, Timestamp(micros=message.published))
 
 
-class _Count(beam.PTransform):
+def _count(name: str) -> beam.PTransform:
     """Where a sink would stand."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    def expand(self, rows: beam.PCollection) -> beam.PCollection:
-        return rows | beam.ParDo(_CountFn(self.name))
+    return beam.ParDo(_CountFn(name))
 
 
 class _CountFn(beam.DoFn):
@@ -154,7 +148,7 @@ class _Panes(beam.PTransform):
         self.complete = Complete(contract, "run")
 
     def expand(self, rows: beam.PCollection) -> beam.PCollection:
-        return rows | self.complete | _Count("windows")
+        return rows | self.complete | _count("windows")
 
 
 if __name__ == "__main__":

@@ -1,23 +1,26 @@
 # One account for each process, and what each may do in the project. What it may do with one resource stands in grants.tf.
 locals {
   accounts = {
-    launcher     = "Calls flexTemplates.launch: the daily workflow, and people by impersonation"
+    launcher     = "Calls flexTemplates.launch for batch and stream: the daily workflow, and people by impersonation"
     worker       = "Runs batch and stream: the launcher's VM and the workers"
-    scheduler    = "Starts the daily workflow, and can do nothing else"
-    replayer     = "Runs replay, on one machine: the only one that opens failures"
-    reidentifier = "Runs reidentify, on one machine: the only one that may write values in clear"
-    ci           = "Pushes images and specs"
+    scheduler    = "Starts the daily workflows, and can do nothing else"
+    replayer     = "Launches and runs replay: the only one that opens failures"
+    reidentifier = "Launches and runs reidentify: the only one that may write values in clear"
+    ci           = "Pushes images, specs and contracts"
   }
 
   worker_role = var.worker_role == "custom" ? google_project_iam_custom_role.worker.name : "roles/dataflow.worker"
 
-  # Roles of the project, where there is nothing smaller to give them on.
+  # Whom each account may put to work. Whoever opens failures or turns tokens back launches its own jobs: the launcher, as which a schedule runs, cannot.
+  puts_to_work = { launcher = "worker", replayer = "replayer", reidentifier = "reidentifier" }
+
+  # Roles of the project, where there is nothing smaller to give them on. logWriter: what the workflows say is written as the account that they run as.
   project_roles = {
-    launcher     = ["roles/dataflow.developer", "roles/bigquery.jobUser"]
+    launcher     = ["roles/dataflow.developer", "roles/bigquery.jobUser", "roles/logging.logWriter"]
     worker       = ["roles/bigquery.jobUser", "roles/dlp.user"]
     scheduler    = ["roles/workflows.invoker"]
-    replayer     = ["roles/bigquery.jobUser", "roles/dlp.user"]
-    reidentifier = ["roles/bigquery.jobUser", "roles/dlp.user"]
+    replayer     = ["roles/dataflow.developer", "roles/bigquery.jobUser", "roles/dlp.user"]
+    reidentifier = ["roles/dataflow.developer", "roles/bigquery.jobUser", "roles/dlp.user"]
     ci           = []
   }
   project_grants = { for pair in flatten([for account, roles in local.project_roles : [for role in roles : { account = account, role = role }]]) : "${pair.account} ${pair.role}" => pair }
@@ -72,20 +75,30 @@ resource "google_project_iam_custom_role" "worker" {
   depends_on = [google_project_service.used]
 }
 
+resource "google_project_iam_custom_role" "table_maker" {
+  role_id     = "${var.name}TableMaker"
+  title       = "${var.name} table maker"
+  description = "Makes tables, and may neither read nor write them"
+  permissions = ["bigquery.tables.create"]
+
+  depends_on = [google_project_service.used]
+}
+
 resource "google_project_iam_member" "worker" {
-  project = var.project
-  role    = local.worker_role
-  member  = local.member["worker"]
+  for_each = toset(values(local.puts_to_work))
+  project  = var.project
+  role     = local.worker_role
+  member   = local.member[each.value]
 }
 
-# The launcher may put the worker to work, and nobody else.
 resource "google_service_account_iam_member" "launcher" {
-  service_account_id = google_service_account.process["worker"].name
+  for_each           = local.puts_to_work
+  service_account_id = google_service_account.process[each.value].name
   role               = "roles/iam.serviceAccountUser"
-  member             = local.member["launcher"]
+  member             = local.member[each.key]
 }
 
-# A job that opens failures or turns tokens back is run by a person named for it, as the account: --impersonate-service-account.
+# People launch as an account, --impersonate-service-account: a job that opens failures or turns tokens back is theirs who are named for it.
 resource "google_service_account_iam_member" "operators" {
   for_each           = { for pair in flatten([for account, members in var.operators : [for member in members : { account = account, member = member }]]) : "${pair.account} ${pair.member}" => pair }
   service_account_id = google_service_account.process[each.value.account].name

@@ -6,15 +6,17 @@ locals {
     events = {
       description = "De-identified: events, windows, failures (sealed), runs, and views of them. Readers do not get to the failures."
       days        = 0
+      travel      = "168"
     }
     restricted = {
-      description = "In clear: where what re-identification gave back may be loaded, if SQL must be asked of it. Gone after a week."
+      description = "In clear: a table for each run of reidentify, as its --destination. Gone after a week."
       days        = 7
+      travel      = "48"
     }
   }
   # What readers may see of the first: not failures and replays, nor the view that counts them (refused_rates): a view runs with its reader's rights.
-  shown = ["events", "windows", "runs", "events_once", "volume_drift", "unbalanced_runs", "freshness"]
-  table = "projects/${var.project}/datasets/${var.name}/tables"
+  shown = ["events", "windows", "runs", "events_once", "windows_latest", "volume_drift", "unbalanced_runs", "freshness"]
+  table = "projects/${var.project}/datasets/${google_bigquery_dataset.zone["events"].dataset_id}/tables"
 }
 
 resource "google_bigquery_dataset" "zone" {
@@ -23,7 +25,7 @@ resource "google_bigquery_dataset" "zone" {
   location                    = var.region
   description                 = each.value.description
   default_table_expiration_ms = each.value.days > 0 ? each.value.days * 86400000 : null
-  max_time_travel_hours       = "168"
+  max_time_travel_hours       = each.value.travel
   delete_contents_on_destroy  = false
 
   default_encryption_configuration {
@@ -44,12 +46,13 @@ resource "google_bigquery_dataset" "zone" {
   depends_on = [google_kms_crypto_key_iam_member.agent]
 }
 
-# The condition names tables, not patterns: a new table is not shown until it stands in the list.
-resource "google_bigquery_dataset_iam_member" "readers" {
-  for_each   = var.readers
-  dataset_id = google_bigquery_dataset.zone["events"].dataset_id
-  role       = "roles/bigquery.dataViewer"
-  member     = each.value
+# The condition names tables, not patterns: a new table is not shown until it stands in the list. It stands on the project, because the provider
+# refuses conditions on a dataset (github.com/hashicorp/terraform-provider-google/issues/24502).
+resource "google_project_iam_member" "readers" {
+  for_each = var.readers
+  project  = var.project
+  role     = "roles/bigquery.dataViewer"
+  member   = each.value
 
   condition {
     title      = "not the failures"

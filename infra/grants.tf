@@ -1,24 +1,46 @@
-# What each account may do with one resource. There is no grant on a whole project here, and no role that is not the resource's own.
+# What each account may do with one resource. Grants stand on the resource, but for those on single tables, whose condition names them (bigquery.tf).
 locals {
   # objectViewer lists and reads; legacyBucketReader is storage.buckets.get, which Beam asks before it stages.
   bucket_roles = {
-    launcher = { staging = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"], templates = ["roles/storage.objectViewer"] }
-    worker   = { staging = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"], raw = ["roles/storage.objectViewer", "roles/storage.legacyBucketReader"] }
-    ci       = { templates = ["roles/storage.objectUser"] }
+    launcher = {
+      staging   = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
+      templates = ["roles/storage.objectViewer"]
+      contracts = ["roles/storage.objectViewer"]
+    }
+    worker = {
+      staging   = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
+      raw       = ["roles/storage.objectViewer", "roles/storage.legacyBucketReader"]
+      contracts = ["roles/storage.objectViewer"]
+    }
+    replayer = {
+      replay    = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
+      templates = ["roles/storage.objectViewer"]
+      contracts = ["roles/storage.objectViewer"]
+    }
+    reidentifier = {
+      reidentify = ["roles/storage.objectUser", "roles/storage.legacyBucketReader"]
+      templates  = ["roles/storage.objectViewer"]
+      contracts  = ["roles/storage.objectViewer"]
+    }
+    ci = {
+      templates = ["roles/storage.objectUser"]
+      contracts = ["roles/storage.objectUser"]
+    }
   }
   bucket_grants = { for grant in flatten([for account, buckets in local.bucket_roles : [for bucket, roles in buckets : [for role in roles : { account = account, bucket = bucket, role = role }]]]) : "${grant.account} ${grant.bucket} ${grant.role}" => grant }
 
-  # tables: only those; all of the dataset where the list is empty.
+  # tables: only those, and not the dataset itself; all of the dataset where the list is empty.
   dataset_roles = [
     { account = "worker", dataset = "events", role = "roles/bigquery.dataEditor", tables = [] },
     { account = "replayer", dataset = "events", role = "roles/bigquery.dataEditor", tables = [] },
     { account = "launcher", dataset = "events", role = "roles/bigquery.dataViewer", tables = ["runs", "unbalanced_runs"] },
-    { account = "reidentifier", dataset = "events", role = "roles/bigquery.dataViewer", tables = ["events", "windows", "events_once"] },
+    { account = "reidentifier", dataset = "events", role = "roles/bigquery.metadataViewer", tables = [] },
+    { account = "reidentifier", dataset = "events", role = "roles/bigquery.dataViewer", tables = ["events", "windows", "events_once", "windows_latest"] },
     { account = "reidentifier", dataset = "events", role = "roles/bigquery.dataEditor", tables = ["reidentifications"] },
     { account = "reidentifier", dataset = "restricted", role = "roles/bigquery.dataEditor", tables = [] },
   ]
 
-  images_readers = ["launcher", "worker"]
+  images_readers = ["launcher", "worker", "replayer", "reidentifier"]
   keys_readers   = ["worker", "replayer", "reidentifier"]
 }
 
@@ -30,18 +52,29 @@ resource "google_storage_bucket_iam_member" "process" {
 }
 
 resource "google_bigquery_dataset_iam_member" "process" {
-  for_each   = { for grant in local.dataset_roles : "${grant.account} ${grant.dataset} ${grant.role}" => grant }
+  for_each   = { for grant in local.dataset_roles : "${grant.account} ${grant.dataset} ${grant.role}" => grant if length(grant.tables) == 0 }
   dataset_id = google_bigquery_dataset.zone[each.value.dataset].dataset_id
   role       = each.value.role
   member     = local.member[each.value.account]
+}
 
-  dynamic "condition" {
-    for_each = length(each.value.tables) > 0 ? [each.value.tables] : []
-    content {
-      title      = "some tables"
-      expression = join(" || ", [for name in condition.value : "resource.name == \"${local.table}/${name}\""])
-    }
+resource "google_project_iam_member" "tables" {
+  for_each = { for grant in local.dataset_roles : "${grant.account} ${grant.role}" => grant if length(grant.tables) > 0 }
+  project  = var.project
+  role     = each.value.role
+  member   = local.member[each.value.account]
+
+  condition {
+    title      = "some tables"
+    expression = join(" || ", [for name in each.value.tables : "resource.name == \"${local.table}/${name}\""])
   }
+}
+
+# The re-identifier makes its audit table on the first run. Into any other table that it made here it could write nothing.
+resource "google_bigquery_dataset_iam_member" "audit" {
+  dataset_id = google_bigquery_dataset.zone["events"].dataset_id
+  role       = google_project_iam_custom_role.table_maker.name
+  member     = local.member["reidentifier"]
 }
 
 # viewer: Dataflow reads the subscription's settings before it reads messages.

@@ -1,16 +1,13 @@
-# Keys. One for each place that stores data, so that taking a key away closes one place.
+# Keys. One for each place that stores data, so that taking a key away closes one place; tokens: what wraps the key inside the DLP templates.
+# Rotation is safe: what was encrypted says which version did it.
 resource "google_kms_key_ring" "this" {
   name       = var.name
   location   = var.region
   depends_on = [google_project_service.used]
 }
 
-locals {
-  places = toset(["artifacts", "bigquery", "dataflow", "pubsub", "secrets", "storage"])
-}
-
 resource "google_kms_crypto_key" "place" {
-  for_each        = local.places
+  for_each        = toset(["artifacts", "bigquery", "dataflow", "pubsub", "secrets", "storage", "tokens"])
   name            = each.value
   key_ring        = google_kms_key_ring.this.id
   purpose         = "ENCRYPT_DECRYPT"
@@ -22,24 +19,7 @@ resource "google_kms_crypto_key" "place" {
   }
 
   lifecycle {
-    prevent_destroy = true # what it encrypts would be gone with it
-  }
-}
-
-# Wraps the key inside the DLP templates. Rotation is safe: a wrapped key says which version wrapped it.
-resource "google_kms_crypto_key" "tokens" {
-  name            = "tokens"
-  key_ring        = google_kms_key_ring.this.id
-  purpose         = "ENCRYPT_DECRYPT"
-  rotation_period = var.key_rotation
-
-  version_template {
-    algorithm        = "GOOGLE_SYMMETRIC_ENCRYPTION"
-    protection_level = var.key_protection
-  }
-
-  lifecycle {
-    prevent_destroy = true # no token could be turned back
+    prevent_destroy = true # what it encrypts would be gone with it: data, or every token's way back
   }
 }
 
@@ -101,7 +81,7 @@ resource "google_kms_crypto_key_iam_member" "agent" {
 
 # DLP unwraps the templates' key itself.
 resource "google_kms_crypto_key_iam_member" "dlp" {
-  crypto_key_id = google_kms_crypto_key.tokens.id
+  crypto_key_id = google_kms_crypto_key.place["tokens"].id
   role          = "roles/cloudkms.cryptoKeyDecrypter"
   member        = google_project_service_identity.agent["dlp"].member
 }

@@ -8,6 +8,7 @@ locals {
   number = data.google_project.this.number
 
   services = toset([
+    "accesscontextmanager.googleapis.com",
     "artifactregistry.googleapis.com",
     "bigquery.googleapis.com",
     "bigquerystorage.googleapis.com",
@@ -18,6 +19,7 @@ locals {
     "dlp.googleapis.com",
     "dns.googleapis.com",
     "iam.googleapis.com",
+    "iamcredentials.googleapis.com", # to act as an account
     "logging.googleapis.com",
     "monitoring.googleapis.com",
     "pubsub.googleapis.com",

@@ -10,6 +10,11 @@ output "profile" {
     service_account = google_service_account.process["worker"].email
     kms_key         = google_kms_crypto_key.place["dataflow"].id
     labels          = var.labels
+    jobs = { for job, account in { replay = "replayer", reidentify = "reidentifier" } : job => {
+      staging         = "gs://${google_storage_bucket.zone[job].name}/staging"
+      temp            = "gs://${google_storage_bucket.zone[job].name}/temp"
+      service_account = google_service_account.process[account].email
+    } }
   }
 }
 
@@ -21,6 +26,11 @@ output "registry" {
 output "templates" {
   description = "Where specs go: penstock spec --output=..."
   value       = "gs://${google_storage_bucket.zone["templates"].name}"
+}
+
+output "contracts" {
+  description = "Where contracts and their models go, a folder each version: --contract=gs://.../NAME-VERSION"
+  value       = "gs://${google_storage_bucket.zone["contracts"].name}"
 }
 
 output "topic" {
@@ -36,6 +46,11 @@ output "subscription" {
 output "tables" {
   description = "--output"
   value       = "bq://${var.project}.${google_bigquery_dataset.zone["events"].dataset_id}"
+}
+
+output "restricted" {
+  description = "--destination of reidentify, with a table's name behind it"
+  value       = "bq://${var.project}.${google_bigquery_dataset.zone["restricted"].dataset_id}"
 }
 
 output "keys" {

@@ -1,9 +1,10 @@
 # A VPC Service Controls perimeter around the project: data does not leave by way of an API either, whoever holds a key. It belongs to the
 # organisation, so it stands here only where var.access_policy names that. First it only logs; var.perimeter_enforced makes it hold.
 locals {
+  # bigquery stands for its Storage API too (cloud.google.com/vpc-service-controls/docs/supported-products).
   guarded = [
-    "artifactregistry.googleapis.com", "bigquery.googleapis.com", "bigquerystorage.googleapis.com", "cloudkms.googleapis.com", "dataflow.googleapis.com",
-    "dlp.googleapis.com", "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com",
+    "artifactregistry.googleapis.com", "bigquery.googleapis.com", "cloudkms.googleapis.com", "dataflow.googleapis.com", "dlp.googleapis.com",
+    "logging.googleapis.com", "monitoring.googleapis.com", "pubsub.googleapis.com", "secretmanager.googleapis.com", "storage.googleapis.com",
   ]
 }
 

@@ -1,49 +1,71 @@
-# The daily rerun: Cloud Scheduler cannot compute a date, so it starts a workflow that does (rerun.workflow.yaml).
+# What is done daily. Cloud Scheduler cannot compute a date, nor wait: it starts workflows that do.
+#   books   looks at the books of all runs (books.workflow.yaml)
+#   rerun   replaces yesterday (rerun.workflow.yaml), where var.rerun names an image
 locals {
-  scheduled = var.rerun.image == "" ? 0 : 1
+  workflows = {
+    books = {
+      wanted = true
+      says   = "Looks at the books of all runs of the last day"
+      when   = var.books_schedule
+      zone   = "Etc/UTC"
+      given  = {}
+    }
+    rerun = {
+      wanted = var.rerun.image != ""
+      says   = "Replaces yesterday: launches the batch job, waits for it, tries again, reads its books"
+      when   = var.rerun.schedule
+      zone   = var.rerun.time_zone
+      given = {
+        JOB_NAME        = "${var.name}-rerun"
+        TEMPLATE        = "gs://${google_storage_bucket.zone["templates"].name}/batch.json"
+        IMAGE           = var.rerun.image
+        CONTRACT        = var.rerun.contract
+        INPUT           = "gs://${google_storage_bucket.zone["raw"].name}/${var.rerun.input}"
+        STAGING         = "gs://${google_storage_bucket.zone["staging"].name}/batch"
+        KEYS            = "${google_secret_manager_secret.keys.id}/versions/${var.rerun.keys}"
+        SUBNETWORK      = "regions/${var.region}/subnetworks/${google_compute_subnetwork.workers.name}"
+        SERVICE_ACCOUNT = google_service_account.process["worker"].email
+        KMS_KEY         = google_kms_crypto_key.place["dataflow"].id
+        DAYS_BACK       = tostring(var.rerun.days_back)
+        OWNER           = var.labels["owner"]
+        COST_CENTER     = var.labels["cost_center"]
+        DATA_CLASS      = var.labels["data_class"]
+      }
+    }
+  }
+  daily = { for name, workflow in local.workflows : name => workflow if workflow.wanted }
+
+  # What every workflow is given.
+  given = {
+    PROJECT      = var.project
+    REGION       = var.region
+    DATASET      = google_bigquery_dataset.zone["events"].dataset_id
+    VOLUME_DRIFT = tostring(var.limits.volume_drift)
+  }
 }
 
-resource "google_workflows_workflow" "rerun" {
-  count               = local.scheduled
-  name                = "${var.name}-rerun"
+resource "google_workflows_workflow" "daily" {
+  for_each            = local.daily
+  name                = "${var.name}-${each.key}"
   region              = var.region
-  description         = "Replaces yesterday: launches the batch job, waits for it, tries again, reads its books"
+  description         = each.value.says
   service_account     = google_service_account.process["launcher"].id
-  source_contents     = file("${path.module}/rerun.workflow.yaml")
+  source_contents     = file("${path.module}/${each.key}.workflow.yaml")
   call_log_level      = "LOG_ERRORS_ONLY"
   deletion_protection = false
 
-  user_env_vars = {
-    PROJECT         = var.project
-    REGION          = var.region
-    JOB_NAME        = "${var.name}-rerun"
-    TEMPLATE        = "gs://${google_storage_bucket.zone["templates"].name}/batch.json"
-    IMAGE           = var.rerun.image
-    CONTRACT        = var.rerun.contract
-    INPUT           = "gs://${google_storage_bucket.zone["raw"].name}/${var.rerun.input}"
-    DATASET         = google_bigquery_dataset.zone["events"].dataset_id
-    STAGING         = "gs://${google_storage_bucket.zone["staging"].name}/batch"
-    KEYS            = "${google_secret_manager_secret.keys.id}/versions/${var.rerun.keys}"
-    SUBNETWORK      = "regions/${var.region}/subnetworks/${google_compute_subnetwork.workers.name}"
-    SERVICE_ACCOUNT = google_service_account.process["worker"].email
-    KMS_KEY         = google_kms_crypto_key.place["dataflow"].id
-    DAYS_BACK       = tostring(var.rerun.days_back)
-    VOLUME_DRIFT    = tostring(var.limits.volume_drift)
-    OWNER           = var.labels["owner"]
-    COST_CENTER     = var.labels["cost_center"]
-    DATA_CLASS      = var.labels["data_class"]
-  }
+  user_env_vars = merge(local.given, each.value.given)
 
   depends_on = [google_project_service.used]
 }
 
-resource "google_cloud_scheduler_job" "rerun" {
-  count            = local.scheduled
-  name             = "${var.name}-rerun"
+resource "google_cloud_scheduler_job" "daily" {
+  for_each         = local.daily
+  name             = "${var.name}-${each.key}"
   region           = var.region
-  description      = "Starts the daily rerun"
-  schedule         = var.rerun.schedule
-  time_zone        = var.rerun.time_zone
+  description      = "Starts ${var.name}-${each.key}"
+  schedule         = each.value.when
+  time_zone        = each.value.zone
   attempt_deadline = "60s" # of the start alone; the workflow waits for the job
 
   retry_config {
@@ -54,7 +76,7 @@ resource "google_cloud_scheduler_job" "rerun" {
 
   http_target {
     http_method = "POST"
-    uri         = "https://workflowexecutions.googleapis.com/v1/${google_workflows_workflow.rerun[0].id}/executions"
+    uri         = "https://workflowexecutions.googleapis.com/v1/${google_workflows_workflow.daily[each.key].id}/executions"
     body        = base64encode(jsonencode({ argument = "{}" }))
     headers     = { "Content-Type" = "application/json" }
 

@@ -1,14 +1,22 @@
 # Buckets, a zone each: who may read one may not read another.
 #   raw         events in clear, as they came. Written by whoever delivers, read by workers
-#   staging     Dataflow's staging and temporary files, and what waits to be loaded (de-identified or sealed)
+#   staging     Dataflow's staging and temporary files of batch and stream, and what waits to be loaded (de-identified or sealed)
+#   replay      the same of replay, and
+#   reidentify  of reidentify: whoever may write where a job is staged decides what its account does. Values in clear are not staged
 #   quarantine  files that could not be read: what a person looks at, and brings back to raw or deletes
 #   templates   the specs of the Flex Templates; written by CI alone
+#   contracts   contracts and their models, a folder each version (gs://.../NAME-VERSION); written by CI alone
 locals {
+  # days: how long objects are kept, 0 for ever; versions, old_days: how many of what was replaced or deleted, and how long. Running jobs fetch
+  # their contract's model by its generation, which must be there as long as they run.
   buckets = {
-    raw        = { days = var.retention_days, versions = 3 }
-    staging    = { days = 14, versions = 1 }
-    quarantine = { days = var.failure_days, versions = 3 }
-    templates  = { days = 0, versions = 10 } # 0: kept
+    raw        = { days = var.retention_days, versions = 3, old_days = 30 }
+    staging    = { days = 14, versions = 1, old_days = 30 }
+    replay     = { days = 14, versions = 1, old_days = 30 }
+    reidentify = { days = 14, versions = 1, old_days = 30 }
+    quarantine = { days = var.failure_days, versions = 3, old_days = 30 }
+    templates  = { days = 0, versions = 10, old_days = 30 }
+    contracts  = { days = 0, versions = 100, old_days = 730 }
   }
 }
 
@@ -60,7 +68,7 @@ resource "google_storage_bucket" "zone" {
       type = "Delete"
     }
     condition {
-      days_since_noncurrent_time = 30
+      days_since_noncurrent_time = each.value.old_days
       with_state                 = "ARCHIVED"
     }
   }

@@ -29,6 +29,10 @@ variable "labels" {
     condition     = alltrue([for name in ["owner", "cost_center", "data_class"] : contains(keys(var.labels), name)])
     error_message = "Give owner, cost_center and data_class."
   }
+  validation {
+    condition     = alltrue([for name, value in var.labels : can(regex("^[a-z][a-z0-9_-]{0,62}$", name)) && can(regex("^[a-z0-9_-]{0,63}$", value))])
+    error_message = "Labels are small letters, digits, _ and -, 63 at the most."
+  }
 }
 
 variable "readers" {
@@ -48,12 +52,12 @@ variable "publishers" {
 }
 
 variable "operators" {
-  description = "Who may run a job as an account that opens or turns back what others may not: replayer, reidentifier. IAM members."
+  description = "Who may act as an account that launches: launcher, or replayer and reidentifier, which open or turn back what others may not. IAM members."
   type        = map(set(string))
   default     = {}
   validation {
-    condition     = length(setsubtract(keys(var.operators), ["replayer", "reidentifier"])) == 0
-    error_message = "Operators are of replayer or reidentifier."
+    condition     = length(setsubtract(keys(var.operators), ["launcher", "replayer", "reidentifier"])) == 0
+    error_message = "Operators are of launcher, replayer or reidentifier."
   }
 }
 
@@ -67,12 +71,20 @@ variable "subnet_range" {
   description = "Addresses of the workers: a /22 holds some 1,000."
   type        = string
   default     = "10.20.0.0/22"
+  validation {
+    condition     = can(cidrnetmask(var.subnet_range)) && cidrhost(var.subnet_range, 0) == split("/", var.subnet_range)[0]
+    error_message = "A network of IPv4 such as 10.20.0.0/22, with the address that it begins with."
+  }
 }
 
 variable "key_rotation" {
   description = "Seconds between rotations of the symmetric keys: 90 days. The pair that seals failures is rotated by hand (infra/README.md)."
   type        = string
   default     = "7776000s"
+  validation {
+    condition     = can(regex("^[0-9]+s$", var.key_rotation)) && try(tonumber(trimsuffix(var.key_rotation, "s")) >= 86400, false)
+    error_message = "Seconds such as 7776000s, a day at the least."
+  }
 }
 
 variable "key_protection" {
@@ -141,6 +153,12 @@ variable "rerun" {
     condition     = var.rerun.image == "" || can(regex("@sha256:[0-9a-f]{64}$", var.rerun.image))
     error_message = "The image by digest: a tag may be moved."
   }
+}
+
+variable "books_schedule" {
+  description = "When the books of the last day are looked at (UTC)."
+  type        = string
+  default     = "0 6 * * *"
 }
 
 variable "limits" {

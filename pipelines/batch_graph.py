@@ -5,24 +5,21 @@ finds what the first try loaded, and books that do not balance fail the job.
 """
 
 import secrets
-import sys
 from collections.abc import Mapping
 from datetime import datetime, timezone
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
 from apache_beam.typehints.decorators import no_annotations
 
 from pipelines import graph
 from pipelines.contracts import load
 from pipelines.keyfolder import open_keys
-from pipelines.launch.submitting import dataflow_options, label, submit
+from pipelines.launch.submitting import dataflow_options, ended, label, submit
 from pipelines.options import BatchOptions
-from pipelines.sinks import bigquery_files
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_commit import Commit, Request
-from pipelines.sinks.bigquery_files import StageRows
+from pipelines.sinks.bigquery_files import StageRows, withdrawn
 from pipelines.sinks.bigquery_replace import Target
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
@@ -32,7 +29,6 @@ from pipelines.sources.manifest import check, read_manifest
 from pipelines.starting import Faults, Means, lineage_of, means_of
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
-from schemas.errors import Misconfigured
 from schemas.tables import FAILURES
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate
@@ -73,27 +69,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     tables = Tables(target.dataset, target.place.location, options.staging)
     graph.build(pipeline, parts(options, contract, means, files, tables, run_id, expected))
     result = submit(pipeline, given, contract)
-    return 0 if result is None else ended(result, target, run_id, options)
-
-
-def ended(result: Any, target: Target, run_id: str, options: BatchOptions) -> int:
-    """Waits for a submitted job's end and tells its books; exit code 0 where it is done and balanced, 1 where not. result: Beam's."""
-    row, problem = None, "its run is not in the ledger"
-    try:
-        state = str(result.wait_until_finish())
-        row = target.done(run_id) if state == "DONE" else None
-    except DataflowRuntimeException:  # its text holds that of workers' errors
-        state = str(result.state)
-    except Misconfigured as error:
-        problem = str(error)
-    if row is None:
-        print(f"penstock batch failed; run {run_id} is not done: job {result.job_id()} ended as {state}, {problem}", file=sys.stderr)
-        return 1
-    print(row.sentence())
-    print(f"tables: {options.output}")
-    if options.json:
-        print(row.to_json())
-    return 0 if row.balanced else 1
+    return 0 if result is None else ended(result, lambda: target.done(run_id), "batch", run_id, options.output, options.json)
 
 
 def expected_rows(options: BatchOptions, files: tuple[InputFile, ...]) -> dict[int, tuple[str, int]] | None:
@@ -129,12 +105,4 @@ class CommitAndWithdraw(beam.PTransform):
     @no_annotations  # Beam cannot read those of several collections
     def expand(self, outcome: tuple[beam.PCollection, ...]) -> beam.PCollection[LedgerRow]:
         done = outcome | Commit(self.request)
-        return done | "Withdraw" >> beam.Map(_withdrawn, self.staging, self.request.run, self.endpoint).with_output_types(LedgerRow)
-
-
-def _withdrawn(row: LedgerRow, staging: str, run: str, endpoint: str) -> LedgerRow:
-    try:
-        bigquery_files.withdraw(staging, run, endpoint)
-    except OSError:
-        pass  # de-identified rows and sealed ones; a lifecycle rule of the bucket takes them
-    return row
+        return done | "Withdraw" >> beam.Map(withdrawn, self.staging, self.request.run, self.endpoint).with_output_types(LedgerRow)

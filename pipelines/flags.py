@@ -68,6 +68,14 @@ def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[st
 
     Raises Misconfigured with every fault: unknown flags (with the nearest known one), values of the wrong form, missing ones.
     """
+    options, rest, faults = attempt(cls, argv, beam)
+    if faults:
+        raise Misconfigured(faults)
+    return options, rest
+
+
+def attempt(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[str], list[Fault]]:
+    """As parse, and the faults; an option at fault has its default, so that the others can be looked at all the same."""
     options = {name: (kind, spec) for name, kind, _, spec in declared(cls)}
     places = [name for name, (_, spec) in options.items() if spec.positional]
     values: dict[str, Any] = {}
@@ -90,14 +98,12 @@ def parse(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[st
         else:
             values[name] = _value(name, options[name], text, faults)
     faults += _unknown(rest, list(options), beam)
-    for name, (_, spec) in options.items():
+    for name, (kind, spec) in options.items():
         if spec.required and (name not in values or values[name] == ""):
             where = name.upper() if spec.positional else f"--{name}"
-            faults.append(Fault(where, "is missing", f"give {spec.metavar if spec.positional else f'--{name}={spec.metavar}'}: {spec.help}"))
-    if faults:
-        raise Misconfigured(faults)
+            faults.append(Fault(where, "is missing", f"give {_form(name, kind, spec)}: {spec.help}"))
     fields = {f.name.rstrip("_"): f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    return cls(**{fields[name]: value for name, value in values.items()}), rest
+    return cls(**{fields[name]: value for name, value in values.items() if value is not None}), rest, faults
 
 
 def written(options: Any) -> list[str]:
@@ -148,7 +154,7 @@ def _rule(name: str, kind: Any, spec: Declared) -> tuple[str, str]:
         timedelta: ("is not a span of time", "give a number and a unit: 200ms, 60s, 5m, 1h or 2d"),
         date: ("is not a day", "write it as 2026-03-04"),
         Days: ("is not a list of days", "write days as 2026-03-04, several with commas between")}
-    return rules.get(kind, ("has not the form that it takes", spec.help))
+    return rules.get(kind, ("has not the form that it takes", f"give {_form(name, kind, spec)}: {spec.help}"))
 
 
 def _unknown(rest: list[str], ours: list[str], beam: bool) -> list[Fault]:

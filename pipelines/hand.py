@@ -16,10 +16,11 @@ from apache_beam.typehints.decorators import no_annotations
 
 from schemas.contract import Contract
 from transforms.batch import ORIGIN, keep
-from transforms.deduplicate import Marks, marks_of
+from transforms.deduplicate import marks_of
 from transforms.fates import READ, REFUSED, REPEATED
 from transforms.formats.block import Block
 from transforms.ledger import Tally, count
+from transforms.marks import Marks
 from transforms.seen import Failed
 
 

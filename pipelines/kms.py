@@ -4,12 +4,10 @@ An asymmetric key for decryption, RSA_DECRYPT_OAEP_3072_SHA256 (cloud.google.com
 checksums both ways (cloud.google.com/kms/docs/data-integrity-guidelines). What passes is data keys, never rows.
 """
 
-import re
 from typing import cast
 
 import google_crc32c
 from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
 from google.cloud.kms_v1 import AsymmetricDecryptRequest, KeyManagementServiceClient
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
@@ -19,12 +17,10 @@ from transforms import channel
 from transforms.channel import Service
 from transforms.seal import Unwrap
 
-VERSION = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[0-9]+")
 _KMS = Service(KeyManagementServiceClient, KeyManagementServiceGrpcTransport, "cloudkms.googleapis.com", "cloudkms.europe-west1.rep.googleapis.com", 8087,
                "--kms_endpoint", "roles/cloudkms.cryptoKeyDecrypter", "data keys")
 _SIZES = (256, 384, 512)  # bytes that RSA of 2048, 3072 and 4096 bits wraps to
 _TRIES = 3  # of a call whose checksums do not fit
-_PASSING = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.ResourceExhausted, exceptions.InternalServerError)
 _WRONG = {  # what mends itself never
     exceptions.PermissionDenied: ("may not be used by this account", "grant it roles/cloudkms.cryptoKeyDecrypter on the key"),
     exceptions.Unauthenticated: ("may not be used without credentials", "run as a service account with roles/cloudkms.cryptoKeyDecrypter"),
@@ -40,7 +36,7 @@ def unwrapper(version: str, endpoint: str = "", seconds: float = 60.0) -> Unwrap
     where KMS did not answer within so many seconds.
     """
     client = connect(endpoint)
-    again = Retry(predicate=if_exception_type(*_PASSING), initial=0.2, maximum=5.0, timeout=seconds)
+    again = channel.again(seconds)
 
     def unwrap(wrapped: bytes) -> bytes:
         if len(wrapped) not in _SIZES:

@@ -7,7 +7,7 @@ from pipelines.flags import Days, option, required
 from pipelines.forms import MOMENT, RESOURCE
 from schemas.errors import Reason, Stage
 
-MADE_WITH = "Key folder that the tables were made with; else PENSTOCK_KEYS, else .penstock/keys."
+MADE_WITH = "Key folder that the tables were made with, or a secret; else PENSTOCK_KEYS, else .penstock/keys."
 KEYS = "Folder that stands for Cloud KMS where there is none; else PENSTOCK_KEYS, else .penstock/keys, made on first use; or a secret."
 SECRETS = "Host of Secret Manager, else SECRET_MANAGER_EMULATOR_HOST, else Google's; loopback is spoken to without TLS."
 CONTRACT = "Name of a shipped contract, or a folder that holds one, here or in a bucket."
@@ -133,9 +133,11 @@ class ReplayOptions(_Job):
     until: str = option("", "Only failures of runs that started before that time, or on that day at the latest.", metavar="TIME", pattern=MOMENT)
     again: bool = option(False, "Try also what a replay by this version of the contract has refused already.")
     dry_run: bool = option(False, "Tell what would be replayed; open nothing, write nothing.", local=True)
-    keys: str = option("", MADE_WITH, metavar="DIR", group="Keys", local=True)
+    keys: str = option("", MADE_WITH, metavar="DIR|projects/P/secrets/S/versions/N", group="Keys")
     kms_endpoint: str = option("", KMS, metavar="HOST:PORT", group="Keys", local=True)
     bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
+    staging: str = option("", "On Dataflow: where files wait to be loaded, de-identified or sealed.", metavar="gs://BUCKET/FOLDER", group="BigQuery",
+                          picker="GCS_WRITE_FOLDER")
     json: bool = option(False, "Print the sum of the runs' books as JSON, as the last line.", group="Output", local=True)
 
 
@@ -154,13 +156,16 @@ class WindowsOptions(OfContract):
 class ReidentifyOptions(_Engine, OfContract):
     """penstock reidentify"""
 
-    output: str = required("The tables: the --output of a job.", positional=True, metavar="OUT")
+    output: str = required("The tables: the --output of a job, a folder or bq://PROJECT.DATASET.", positional=True, metavar="OUT")
     sql: str = required("A SELECT over them; its answer holds the columns to turn back, and the fields that their contexts come from.",
                         positional=True, metavar="SQL")
     columns: str = required("Columns of the answer whose tokens become values, commas between.", metavar="COLUMN,...")
     purpose: str = required("Why, in words, for the audit row; it may not be empty.")
-    destination: str = required("Folder for the result, new or empty, outside OUT; only its owner may read it.", metavar="DIR")
-    requested_by: str = option("", "Who asks, for the audit row; else the name of the user.", metavar="NAME")
+    destination: str = required("Where the result goes: a folder outside OUT, or a table of another dataset than OUT; new or empty.",
+                                metavar="DIR|bq://PROJECT.DATASET.TABLE")
+    requested_by: str = option("", "Who asks, for the audit row; else the name of the user. On Dataflow it must be given.", metavar="NAME")
     engine: str = option("local", "What turns tokens back: the one that made them.", choices=("local", "dlp"))
-    keys: str = option("", MADE_WITH, metavar="DIR", group="Keys", local=True)
+    keys: str = option("", MADE_WITH, metavar="DIR|projects/P/secrets/S/versions/N", group="Keys")
+    bigquery_endpoint: str = option("", BIGQUERY, metavar="URL", group="BigQuery", local=True)
+    bigquery_storage_endpoint: str = option("", BIGQUERY_STORAGE, metavar="HOST:PORT", group="BigQuery", local=True)
     json: bool = option(False, "Print the audit row as JSON, as the last line.", group="Output", local=True)

@@ -1,11 +1,13 @@
 """The private key that opens failures: a file, or a key version of Cloud KMS."""
 
+import re
 from collections import OrderedDict
 from pathlib import Path
 
 from schemas.errors import Fault, Misconfigured, Transient
 from transforms.seal import Unwrap, private_key
 
+VERSION = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+/cryptoKeyVersions/[0-9]+")
 _KEPT = 10_000  # data keys: each seals a batch of rows, and asking for one takes milliseconds
 
 
@@ -16,10 +18,10 @@ class Unanswered(Transient):
 def opener(given: str, kms_endpoint: str = "") -> Unwrap:
     """What unwraps data keys. given: a path, or projects/.../cryptoKeyVersions/N. Raises Misconfigured."""
     if given.startswith("projects/") and not Path(given).exists():
+        if not VERSION.fullmatch(given):
+            raise Misconfigured([Fault("--private_key", "is no key version", "give projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N")])
         from pipelines import kms  # takes a second to import
 
-        if not kms.VERSION.fullmatch(given):
-            raise Misconfigured([Fault("--private_key", "is no key version", "give projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N")])
         return Remembered(kms.unwrapper(given, kms_endpoint))
     try:
         return Remembered(private_key(Path(given).read_bytes()))

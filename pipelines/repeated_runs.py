@@ -34,11 +34,12 @@ from pipelines.watermark import Watermark
 from schemas.contract import Contract
 from schemas.errors import Transient
 from transforms.decode import Decode
-from transforms.deduplicate import Marks, Sift
+from transforms.deduplicate import Sift
 from transforms.formats.block import Block
 from transforms.formats.messages import front
 from transforms.lateness import Partials
 from transforms.ledger import LedgerRow, Tally
+from transforms.marks import Marks
 from transforms.panes import Changes
 from transforms.seen import Failed, Seen
 from transforms.unquoted import frames
@@ -89,7 +90,7 @@ class Stream:
                 self._runs()
             if not self.totals.balanced:
                 problem = "the books of its last run do not balance"
-        except Exception as error:
+        except Exception as error:  # whatever it is, its text may hold a row: say where, not what
             problem = _told(error)
         finally:
             self.subscription.give_back()
@@ -156,7 +157,7 @@ class Stream:
                 raise
             except Moved:
                 self._restore()
-            except Exception as error:
+            except Exception as error:  # whatever it is, nothing is lost by trying again; its text may hold a row
                 if attempt == TRIES or self.stop.is_set():
                     raise
                 print(f"penstock stream: a run failed and is tried again: {_told(error)}", file=sys.stderr)

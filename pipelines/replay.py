@@ -10,75 +10,50 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
+from pipelines import replay_graph
 from pipelines.canary import fatal
-from pipelines.contracts import load
-from pipelines.keyfolder import open_keys
+from pipelines.launch.submitting import RUNNER
 from pipelines.options import ReplayOptions
 from pipelines.private_key import opener
-from pipelines.replay_choice import choice, told
+from pipelines.replay_choice import choice, contract_for, groups_of, keys_for, told
 from pipelines.replay_job import Canary, Job
 from pipelines.replay_rows import BYTES
-from pipelines.replay_tables import Pending, Tables, tables_of
-from pipelines.sinks.bigquery_jobs import Failed as Refused
+from pipelines.replay_tables import Tables, tables_of
 from pipelines.sinks.lake_commit import ignore
-from pipelines.sinks.replays import Group
 from pipelines.starting import Faults, beam_options, means_of
-from schemas.contract import Contract, shipped
-from schemas.errors import Fault, Misconfigured, Transient
-from transforms.keys import Keys
 
 
 def run(options: ReplayOptions, beam_arguments: list[str], at: Callable[[str], None] = ignore, most_bytes: int = BYTES, canary: Canary = fatal,
         reach: Callable[[str, str], Tables] = tables_of) -> int:
-    """Runs the job; exit code 0 where it is done and balanced, 1 where it failed or the key opens nothing.
+    """Runs the job on this machine, or hands its graph to Dataflow; exit code 0 where it is done and balanced, 1 where it failed or
+    the key opens nothing.
 
     at: told each step, for tests that kill it there; canary: tries rows that may kill (pipelines.canary.fatal); reach: the tables
     that --failures and --bigquery_endpoint name. Raises Misconfigured, with every fault, where it cannot run.
     """
+    if options.runner == RUNNER:
+        return replay_graph.run(options, beam_arguments)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its errors quote elements
     chosen = choice(options)
     tables = reach(options.failures, options.bigquery_endpoint)
     try:
         faults = Faults()
-        contract = faults.of(lambda: _contract(options, tables.owner()))
+        contract = faults.of(lambda: contract_for(options, tables.owner()))
         if contract and not options.again:
             chosen = replace(chosen, settled=f"{contract.name} {contract.version}")
         pending = tables.pending(chosen)
         if options.dry_run:
             faults.stop()
-            print(told(_groups(pending), options.json))
+            print(told(groups_of(pending), options.json))
             return 0
         if contract:
             kept = contract
             faults.of(lambda: tables.check(kept))
         given = faults.of(lambda: beam_options(options.runner, beam_arguments))
         unwrap = faults.of(lambda: opener(options.private_key, options.kms_endpoint))
-        means = means_of(options, contract, faults, lambda: _keys(options))
+        means = means_of(options, contract, faults, lambda: keys_for(options))
         faults.stop()
         assert given and contract and unwrap and means
         return Job(options, contract, means, given, tables, at, canary).go(pending, unwrap, most_bytes)
     finally:
         tables.close()
-
-
-def _groups(pending: Pending) -> list[Group]:
-    try:
-        return pending.groups()
-    except (Refused, Transient) as error:
-        raise Misconfigured([Fault("--failures", str(error), "check that the account may run queries and read the tables")]) from None
-
-
-def _contract(options: ReplayOptions, name: str) -> Contract:
-    if options.contract or name in shipped():
-        contract = load(options.contract or name, options.allow_unwrapped_keys, options.storage_endpoint)
-        if name in ("", contract.name):
-            return contract
-        raise Misconfigured([Fault("--contract", f"is {contract.name}, and the tables hold the events of {name}", "give a version of that one")])
-    raise Misconfigured([Fault("--contract", "is missing, and the tables are those of no shipped contract", "give the contract's folder, here or in a bucket")])
-
-
-def _keys(options: ReplayOptions) -> Keys:
-    found = open_keys(options.keys, False, options.secrets_endpoint)
-    if found is None:
-        raise Misconfigured([Fault("--keys", "there is no key folder", "give the one that the tables were made with: tokens and digests depend on it")])
-    return found

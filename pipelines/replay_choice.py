@@ -1,24 +1,36 @@
-"""Which failures a replay is asked for, and what a dry run tells of them."""
+"""What a replay is asked for: which failures, by which contract and keys; and what a dry run tells of them."""
 
 import json
 import re
 from collections import Counter
 from datetime import datetime, timedelta, timezone
+from typing import Protocol
 
+from pipelines.contracts import load
+from pipelines.keyfolder import open_keys
 from pipelines.options import ReplayOptions
+from pipelines.sinks.bigquery_jobs import Failed
 from pipelines.sinks.replays import Choice, Group
-from schemas.errors import Fault, Misconfigured
+from schemas.contract import Contract, shipped
+from schemas.errors import Fault, Misconfigured, Transient
+from transforms.keys import Keys
 
 _TIME = re.compile(r"(.{10})(?:.(.{8})(\.[0-9]+)?(Z|z|[+-].{5}))?")
 
 
-def choice(options: ReplayOptions) -> Choice:
-    """The options' choice. Raises Misconfigured with every fault."""
+class Asked(Protocol):
+    """Failures that are chosen and pending."""
+
+    def groups(self) -> list[Group]: ...
+
+
+def choice(options: ReplayOptions, opens: bool = True) -> Choice:
+    """The options' choice. Raises Misconfigured with every fault; opens: whether a private key is looked for too."""
     faults = []
     since, until = _moment(options.since, timedelta()), _moment(options.until, timedelta(days=1))
     if since and until and since >= until:
         faults.append(Fault("--until", "is not after --since", "give a later time"))
-    if not options.private_key and not options.dry_run:
+    if opens and not options.private_key and not options.dry_run:
         faults.append(Fault("--private_key", "is missing", "give failures.private.pem of the key folder, or a key version of Cloud KMS"))
     if faults:
         raise Misconfigured(faults)
@@ -53,3 +65,29 @@ def told(groups: list[Group], as_json: bool) -> str:
                            "left": left_alone(groups)})
     lines = [f"{g.rows:>12,}  {g.stage}  {g.reason}{f'  left alone: {g.left}' if g.left else ''}" for g in groups]
     return "\n".join([*lines, f"{sum(g.rows for g in tried):>12,}  would be replayed"])
+
+
+def groups_of(pending: Asked) -> list[Group]:
+    """What a dry run tells of. Raises Misconfigured where it cannot be asked for."""
+    try:
+        return pending.groups()
+    except (Failed, Transient) as error:
+        raise Misconfigured([Fault("--failures", str(error), "check that the account may run queries and read the tables")]) from None
+
+
+def contract_for(options: ReplayOptions, name: str) -> Contract:
+    """The contract of a replay; name: of that whose events the tables hold, "" where they do not say. Raises Misconfigured."""
+    if options.contract or name in shipped():
+        contract = load(options.contract or name, options.allow_unwrapped_keys, options.storage_endpoint)
+        if name in ("", contract.name):
+            return contract
+        raise Misconfigured([Fault("--contract", f"is {contract.name}, and the tables hold the events of {name}", "give a version of that one")])
+    raise Misconfigured([Fault("--contract", "is missing, and the tables are those of no shipped contract", "give the contract's folder, here or in a bucket")])
+
+
+def keys_for(options: ReplayOptions) -> Keys:
+    """The keys of a replay: they are never made. Raises Misconfigured."""
+    found = open_keys(options.keys, False, options.secrets_endpoint)
+    if found is None:
+        raise Misconfigured([Fault("--keys", "there is no key folder", "give the one that the tables were made with: tokens and digests depend on it")])
+    return found

@@ -63,17 +63,17 @@ def opened(failures: Iterable[Failure], unwrap: Unwrap, most_bytes: int = BYTES,
         yield part
 
 
-def message(number: int, failure: Failure, row: bytes, now: int) -> Message:
-    """An opened row as Decode takes it. now: microseconds; when a message was published is not known any more."""
+def message(name: str, failure: Failure, row: bytes, now: int) -> Message:
+    """An opened row as Decode takes it. name: by which it is known again; now: microseconds; when a message was published is not known any more."""
     streamed = bool(_SUBSCRIPTION.match(failure.origin))
     csv = failure.stage == str(Stage.DECODE) and bool(_CSV.fullmatch(failure.origin.lower()))
-    return Message(row, str(number), now if streamed else _NEVER_AHEAD, {FORM: BODY if streamed else CSV if csv else JSON})
+    return Message(row, name, now if streamed else _NEVER_AHEAD, {FORM: BODY if streamed else CSV if csv else JSON})
 
 
 def block(part: Opened, number: int, without: Iterable[str] = (), clock: Callable[[], float] = time.time) -> Block:
     """The rows as one Block; without: numbers (as text) of those that are left out."""
     now, out = int(clock() * 1_000_000), set(without)
-    messages = tuple(message(i, failure, row, now) for i, (failure, row) in enumerate(zip(part.failures, part.rows)) if str(i) not in out)
+    messages = tuple(message(str(i), failure, row, now) for i, (failure, row) in enumerate(zip(part.failures, part.rows)) if str(i) not in out)
     return Block("", OPENED, number, 0, len(messages), b"", messages=messages)
 
 

@@ -20,7 +20,6 @@ from typing import NamedTuple
 import google_crc32c
 from cryptography.hazmat.primitives import serialization
 from google.api_core import exceptions
-from google.api_core.retry import Retry, if_exception_type
 from google.cloud.secretmanager_v1 import SecretManagerServiceClient
 from google.cloud.secretmanager_v1.services.secret_manager_service.transports import SecretManagerServiceGrpcTransport
 
@@ -34,7 +33,6 @@ EMULATOR = "SECRET_MANAGER_EMULATOR_HOST"
 _SECRETS = Service(SecretManagerServiceClient, SecretManagerServiceGrpcTransport, "secretmanager.googleapis.com",
                    "secretmanager.europe-west4.rep.googleapis.com", 8088, "--secrets_endpoint", "roles/secretmanager.secretAccessor", "keys", EMULATOR)
 _SECONDS = 60.0
-_PASSING = (exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.ResourceExhausted, exceptions.InternalServerError)
 _WRONG = {  # what mends itself never
     exceptions.PermissionDenied: ("may not be read by this account", "grant it roles/secretmanager.secretAccessor on the secret"),
     exceptions.Unauthenticated: ("may not be read without credentials", "run as a service account with roles/secretmanager.secretAccessor"),
@@ -94,10 +92,9 @@ def payload(folder: Path) -> bytes:
 @lru_cache(maxsize=4)
 def _payload(version: str, endpoint: str) -> _Payload:
     """A version's payload; asked once a process, for it never changes."""
-    again = Retry(predicate=if_exception_type(*_PASSING), initial=0.2, maximum=5.0, timeout=_SECONDS)
     where = f"--keys={version}"
     try:
-        answer = channel.connect(_SECRETS, endpoint).access_secret_version(name=version, retry=again, timeout=10.0).payload
+        answer = channel.connect(_SECRETS, endpoint).access_secret_version(name=version, retry=channel.again(_SECONDS), timeout=10.0).payload
     except tuple(_WRONG) as error:
         problem, remedy = _WRONG[type(error)]
         raise Misconfigured([Fault(where, problem, remedy)]) from None

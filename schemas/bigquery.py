@@ -8,8 +8,9 @@ from typing import Any
 
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract
-from schemas.tables import FAILURES, REPLAYS, RUNS, Column
+from schemas.tables import FAILURES, REIDENTIFICATIONS, REPLAYS, RUNS, Column
 
+AUDIT = "reidentifications"
 _TYPES = {"string": "STRING", "int": "INT64", "long": "INT64", "float": "FLOAT64", "double": "FLOAT64", "boolean": "BOOL",
           "timestamp-micros": "TIMESTAMP", "date": "DATE", "bytes": "BYTES"}
 
@@ -26,6 +27,11 @@ def tables(contract: Contract) -> dict[str, dict[str, Any]]:
         "runs": _table(RUNS, "The ledger: one row a run.", None, []),
         "replays": _table(REPLAYS, "Which failures were tried again, and what came of each.", None, ["run", "stage", "reason"]),
     } | windows
+
+
+def audit() -> dict[str, dict[str, Any]]:
+    """{table name: Table resource} of what is kept of each time that tokens were turned back: the same for every contract, and needed for that alone."""
+    return {AUDIT: _table(REIDENTIFICATIONS, "Who turned tokens back, why, and how many: one row a run.", None, [])}
 
 
 def _table(columns: tuple[Column, ...], description: str, partition: str | None, clustering: list[str],

@@ -71,8 +71,13 @@ class Misconfigured(Exception):
     """The request cannot run. `faults` holds all that is wrong, not only the first."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
+        if isinstance(faults, str):
+            raise TypeError("faults, not a text")  # Beam's workers try to make an error anew from its text; so they keep its words
         self.faults: tuple[Fault, ...] = tuple(faults)
         super().__init__("\n".join(map(str, self.faults)))
+
+    def __reduce__(self) -> tuple[type["Misconfigured"], tuple[tuple[Fault, ...]]]:
+        return Misconfigured, (self.faults,)
 
 
 class Rejected(Exception):

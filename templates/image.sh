@@ -6,6 +6,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 image=${IMAGE:-penstock}
 job=${JOB:-stream}
+case $job in  # a misspelt one would be found by the launcher, minutes into a launch
+  batch | stream | replay | reidentify) ;;
+  *) echo "JOB=$job is no job: batch, stream, replay or reidentify." >&2; exit 2 ;;
+esac
 version=$(sed -n 's/^ *version="\(.*\)",/\1/p' setup.py)
 tag=$image:$version-$job
 out=build/image

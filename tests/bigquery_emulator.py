@@ -1,6 +1,5 @@
 """bqemulator in an environment of its own (`make bigquery-emulator`): somebody else's idea of BigQuery, to hold ours against."""
 
-import socket
 import subprocess
 import tempfile
 import time
@@ -10,14 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.programs import end, free_port
+
 COMMAND = Path(__file__).parents[1] / "build" / "emulators" / "bigquery" / "bin" / "bqemulator"
 MISSING = "bqemulator is not on this machine (make bigquery-emulator): our BigQuery is not held against it"
-
-
-def _free() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 @contextmanager
@@ -29,7 +24,7 @@ def emulator(project: str = "project", gcs: str = "", seconds: float = 60.0) -> 
     if not COMMAND.exists():
         yield None
         return
-    rest, grpc = _free(), _free()
+    rest, grpc = free_port(), free_port()
     with tempfile.TemporaryDirectory() as home:
         environment = {"PATH": "/usr/bin:/bin", "HOME": str(COMMAND.parents[1]), "BQEMU_GCS_LOCAL_ROOT": gcs or home}
         process = subprocess.Popen([str(COMMAND), "start", "--rest-port", str(rest), "--grpc-port", str(grpc), "--project", project],
@@ -38,8 +33,7 @@ def emulator(project: str = "project", gcs: str = "", seconds: float = 60.0) -> 
             _await(process, f"http://127.0.0.1:{rest}/bigquery/v2/projects/{project}/datasets", time.monotonic() + seconds)
             yield f"http://127.0.0.1:{rest}", f"127.0.0.1:{grpc}"
         finally:
-            process.terminate()
-            process.wait(10)
+            end(process)
 
 
 def _await(process: "subprocess.Popen[bytes]", url: str, until: float) -> None:

@@ -35,18 +35,22 @@ def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any],
     most = query.get("maximumBytesBilled")
     if most is not None and cost > int(most):
         raise Refused(400, "bytesBilledLimitExceeded", f"Query exceeded limit for bytes billed: {most}. {cost} or higher required.")
-    word = sql.split(None, 1)[0].upper()
+    word = "SCRIPT" if re.search(r";\s*\S", sql) else sql.split(None, 1)[0].upper()
     statistics = {"totalBytesProcessed": str(cost), "totalBytesBilled": str(cost), "statementType": "SELECT" if word == "WITH" else word}
-    if configuration.get("dryRun"):
-        return {}, statistics
+    dry = configuration.get("dryRun")
     if statistics["statementType"] != "SELECT":
+        if dry:
+            return {}, statistics
         raise Refused(400, "invalidQuery", "this service answers SELECT alone")
     parameters = {p["name"]: _parameter(p["parameterType"], p["parameterValue"]) for p in query.get("queryParameters", [])}
     if set(re.findall(r"@(\w+)", sql)) != parameters.keys():
         raise Refused(400, "invalidQuery", "Query parameters do not match")
     try:
         store.db.execute(f'SET schema = "{default}"')
-        found = store.db.execute(translated(sql), parameters or None)
+        found = store.db.execute(f"{'DESCRIBE ' if dry else ''}{translated(sql)}", parameters or None)
+        if dry:
+            fields = [{"name": name, "type": _kind(kind), "mode": "NULLABLE"} for name, kind, *_ in found.fetchall()]
+            return {}, {**statistics, "schema": {"fields": fields}}
         names, kinds = [c[0] for c in found.description], [str(c[1]) for c in found.description]
         rows = found.to_arrow_table()
     except duckdb.Error as error:
@@ -54,6 +58,16 @@ def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any],
     types = [_kind(kind) for kind in kinds]
     return {"schema": {"fields": [{"name": n, "type": t, "mode": "NULLABLE"} for n, t in zip(names, types)]}, "totalRows": str(rows.num_rows),
             "rows": _rows(rows, types), "totalBytesProcessed": str(cost)}, statistics
+
+
+def listed(store: Store, dataset: str, name: str, asked: dict[str, list[str]]) -> dict[str, Any]:
+    """Rows of a table as they lie, without a query (tabledata.list). Raises Refused."""
+    fields = {f["name"]: f["type"] for f in store.table(dataset, name)["schema"]["fields"]}
+    chosen = asked["selectedFields"][0].split(",") if "selectedFields" in asked else list(fields)
+    if set(chosen) - fields.keys():
+        raise Refused(400, "invalid", "No such field")
+    found = store.db.execute(f'SELECT * FROM "{dataset}"."{name}"').to_arrow_table().select(chosen)
+    return page({"totalRows": str(found.num_rows), "rows": _rows(found, [fields[c] for c in chosen])}, asked)
 
 
 def make_view(store: Store, dataset: str, name: str, resource: dict[str, Any], anew: bool = False) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-from tests.bigquery_query import answer, make_view, page, patch_view
+from tests.bigquery_query import answer, listed, make_view, page, patch_view
 from tests.bigquery_store import Refused, Store
 from tests.bigquery_write_server import BigQueryWrite
-from tests.http_serving import Server
+from tests.http_serving import Serving
 
 _P = r"(?:/bigquery/v2)/projects/(?P<project>[^/]+)"
 _T = _P + r"/datasets/(?P<dataset>[^/]+)/tables"
@@ -44,7 +44,7 @@ class Fault:
     seconds: float = 1.0
 
 
-class BigQuery:
+class BigQuery(Serving):
     """The server, on a port of its own: `with BigQuery() as service:`. calls: "METHOD path" of each request; bodies: what they carried.
 
     gcs: a folder that stands for Cloud Storage (FOLDER/BUCKET/OBJECT), or the URL of an emulator of it.
@@ -56,16 +56,7 @@ class BigQuery:
         self.answers: dict[str, dict[str, Any]] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
         self.faults, self.calls, self.bodies = list[Fault](), list[str](), list[bytes]()
-        self._server = Server(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> "BigQuery":
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler, port)
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
         """Rows of a SELECT over DATASET.TABLE, straight from the store."""
@@ -192,6 +183,7 @@ class _Handler(BaseHTTPRequestHandler):
             ("POST " + _T, lambda m: _shown(service, m["dataset"], given["tableReference"]["tableId"], (make_view if "view" in given else Store.make_table)(
                 store, m["dataset"], given["tableReference"]["tableId"], given))),
             ("GET " + _T + r"/(?P<table>[^/]+)", lambda m: _shown(service, m["dataset"], m["table"], store.table(m["dataset"], m["table"]))),
+            ("GET " + _T + r"/(?P<table>[^/]+)/data", lambda m: listed(store, m["dataset"], m["table"], query)),
             ("DELETE " + _T + r"/(?P<table>[^/]+)", lambda m: store.delete_table(m["dataset"], m["table"])),
             ("PATCH " + _T + r"/(?P<table>[^/]+)", lambda m: _shown(service, m["dataset"], m["table"], (patch_view if "view" in given else Store.patch_table)(
                 store, m["dataset"], m["table"], given, self.headers.get("If-Match")))),

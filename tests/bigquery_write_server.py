@@ -5,7 +5,7 @@ FlushRows are not offered. Faults come on request: see Fault.
 """
 
 import re
-import time
+import threading
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from dataclasses import dataclass
@@ -93,7 +93,7 @@ class BigQueryWrite:
             if fault and fault.kind == "lost":
                 context.abort(Code.UNAVAILABLE, "Connection reset by peer")
             if fault:
-                time.sleep(fault.seconds)
+                _linger(context, fault.seconds)
             return answer
         return grpc.unary_unary_rpc_method_handler(serve, request_type.deserialize, lambda answer: type(answer).serialize(answer))
 
@@ -153,10 +153,17 @@ class BigQueryWrite:
             if fault and fault.kind == "lost":
                 context.abort(Code.UNAVAILABLE, "Connection reset by peer")
             if fault and fault.kind == "slow":
-                time.sleep(fault.seconds)
+                _linger(context, fault.seconds)
             yield answer
             if fault and fault.kind == "drain":
                 return
+
+
+def _linger(context: grpc.ServicerContext, seconds: float) -> None:
+    """So long, or until the client has given up."""
+    gone = threading.Event()
+    if context.add_callback(gone.set):
+        gone.wait(seconds)
 
 
 def _status(error: Refused) -> Any:

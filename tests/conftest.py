@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from pipelines.tools.generate import write
 from tests.dlp_world import World, dlp_world
@@ -11,6 +12,11 @@ from tests.pubsub_emulator import MISSING, emulator
 from tests.pubsub_server import Broker
 from transforms import keys
 from transforms.keys import Keys
+
+# The same examples each time, and no failure because a machine was slow; to look for others: pytest --hypothesis-profile=seek
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("seek", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

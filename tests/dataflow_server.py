@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from google.cloud import dataflow_v1beta3 as api
 
 from tests.discovery import faults
-from tests.http_serving import Server
+from tests.http_serving import Serving
 
 _P = r"/v1b3/projects/(?P<project>[^/]+)/locations/(?P<region>[^/]+)"
 _END = ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED")
@@ -27,12 +27,14 @@ _ENUMS = {"ipConfiguration": api.WorkerIPAddressConfiguration, "autoscalingAlgor
 _STATES = {"JOB_STATE_CANCELLED": "CANCELLING", "JOB_STATE_DRAINED": "DRAINING"}
 
 
-class Dataflow:
+class Dataflow(Serving):
     """The server, on a port of its own: `with Dataflow() as service:`.
 
     templates: spec by path; without one of a path, that path is taken as it is. jobs: by id; launches: bodies of accepted requests, validateOnly
     ones too; submitted: job files that came without a template; calls: "METHOD path" of each request; faults: HTTP statuses of the next answers, 0 for one that goes well.
     """
+
+    name = "localhost"
 
     def __init__(self, page: int = 2, port: int = 0) -> None:
         self.templates: dict[str, dict[str, Any]] = {}
@@ -40,17 +42,7 @@ class Dataflow:
         self.launches, self.submitted = list[dict[str, Any]](), list[dict[str, Any]]()
         self.calls, self.faults = list[str](), list[int]()
         self.page = page
-        self._server = Server(("127.0.0.1", port), type("Handler", (_Handler,), {"service": self}))
-        self._server.daemon_threads = True
-        self.url = f"http://localhost:{self._server.server_port}"
-
-    def __enter__(self) -> "Dataflow":
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler, port)
 
     def start(self, name: str, state: str = "RUNNING", streaming: bool = True, options: dict[str, Any] | None = None) -> str:
         """A job of this name in this state; options: its pipeline options. Answers its id."""

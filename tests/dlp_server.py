@@ -108,19 +108,30 @@ class Service:
     def get_template(self, request: Any, context: grpc.ServicerContext) -> Any:
         return self._template(request.name, context)
 
+    def counted(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """The method, whose calls count for at_once: each until its answer is made, before a client can ask again."""
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            with self._lock:
+                self._busy += 1
+                self.at_once = max(self.at_once, self._busy)
+            try:
+                return method(request, context)
+            finally:
+                with self._lock:
+                    self._busy -= 1
+
+        return answer
+
     def _enter(self, method: str, raw: Any, table: Any, context: grpc.ServicerContext) -> str:
         """Quota, faults and limits; the fault to commit on the answer."""
         cells, now = len(table.headers) * len(table.rows), time.monotonic()
         with self._lock:
             self.calls.append((method, raw.ByteSize(), cells))
-            self._busy += 1
-            self.at_once = max(self.at_once, self._busy)
             while self._recent and self._recent[0] <= now - 60:
                 self._recent.popleft()
             over = self.requests_per_minute is not None and len(self._recent) >= self.requests_per_minute
             if not over:
                 self._recent.append(now)
-        context.add_callback(self._left)
         fault = self.plan.next()
         if over:
             context.abort(*STATUSES["429"])
@@ -136,10 +147,6 @@ class Service:
         if self.poison and any(v.string_value == self.poison for row in table.rows for v in row.values):
             context.abort(Code.INVALID_ARGUMENT, "A value cannot be transformed.")
         return fault
-
-    def _left(self) -> None:
-        with self._lock:
-            self._busy -= 1
 
     def _configs(self, request: types.DeidentifyContentRequest, context: grpc.ServicerContext) -> tuple[Any, Any]:
         """As DLP does it: a template and what stands in the request are merged, lists appended."""
@@ -192,9 +199,9 @@ def _finding(found: Any, text: str, name: str, row: int, quote: bool) -> types.F
 def serve(service: Service, port: int = 0, workers: int = 32) -> tuple[grpc.Server, str]:
     """(the server, started, its HOST:PORT)."""
     return grpc_serving.serve(SERVICE, {
-        "DeidentifyContent": (service.deidentify, types.DeidentifyContentRequest, types.DeidentifyContentResponse),
-        "ReidentifyContent": (service.reidentify, types.ReidentifyContentRequest, types.ReidentifyContentResponse),
-        "InspectContent": (service.inspect, types.InspectContentRequest, types.InspectContentResponse),
+        "DeidentifyContent": (service.counted(service.deidentify), types.DeidentifyContentRequest, types.DeidentifyContentResponse),
+        "ReidentifyContent": (service.counted(service.reidentify), types.ReidentifyContentRequest, types.ReidentifyContentResponse),
+        "InspectContent": (service.counted(service.inspect), types.InspectContentRequest, types.InspectContentResponse),
         "GetDeidentifyTemplate": (service.get_template, types.GetDeidentifyTemplateRequest, types.DeidentifyTemplate),
         "GetInspectTemplate": (service.get_template, types.GetInspectTemplateRequest, types.InspectTemplate)}, port, workers)
 

@@ -186,7 +186,7 @@ def run(count: int, seed: int, folder: Path, seconds: float | None = None) -> Co
         begun = time.perf_counter()
         try:
             books.check(kind, b"\n".join(parts))
-        except Exception as fault:
+        except Exception as fault:  # whatever it is, it is a find: told with the number of its item
             raise AssertionError(f"item {number} ({kind}, seed {seed}): {type(fault).__name__}: {fault}") from fault
         slowest = max(slowest, (time.perf_counter() - begun, number))
         assert seconds is None or slowest[0] < seconds, f"item {slowest[1]} took {slowest[0]:.2f} s"

@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
-from tests.http_serving import Server
+from tests.http_serving import Serving
+from tests.programs import end, free_port
 
 ENVIRONMENT = Path(__file__).parents[1] / "build" / "emulators" / "gcs"
 COMMAND = ENVIRONMENT / "bin" / "gcp-storage-emulator"
@@ -72,30 +73,26 @@ def emulator(seconds: float = 60.0, port: int = 0) -> Iterator[Bucket | None]:
     if not installed():
         yield None
         return
-    with socket.socket() as free:
-        free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        free.bind(("127.0.0.1", port))
-        port = free.getsockname()[1]
+    port = free_port(port)
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen([str(COMMAND), "start", "--host=127.0.0.1", f"--port={port}", f"--default-bucket={BUCKET}", "--in-memory", "--quiet"],
                                    cwd=folder, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             until = time.monotonic() + seconds
-            while process.poll() is None:
+            while True:
                 try:
                     socket.create_connection(("127.0.0.1", port), 1).close()
                     break
                 except OSError:
-                    if time.monotonic() > until:
+                    if process.poll() is not None or time.monotonic() > until:
                         raise TimeoutError("the emulator does not answer") from None
                     time.sleep(0.1)
             yield Bucket(f"http://127.0.0.1:{port}")
         finally:
-            process.terminate()
-            process.wait(10)
+            end(process)
 
 
-class Gate:
+class Gate(Serving):
     """A server before the emulator. ranges: what was read, as (object, first byte, last byte); failures: how many of the next
     reads are answered with 503; before: called before each read with how many there were.
     """
@@ -106,16 +103,7 @@ class Gate:
         self.unpinned = self.failures = 0
         self.before: Callable[[int], None] = lambda reads: None
         self._lock = threading.Lock()
-        self._server = Server(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def __enter__(self) -> "Gate":
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler)
 
     def answer(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """(status, headers, content). One read at a time, so that nothing changes between the condition and the bytes."""
@@ -152,25 +140,22 @@ class Gate:
         finally:
             connection.close()
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        gate = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    service: Gate
 
-            def do_GET(self) -> None:
-                status, headers, content = gate.answer(self.path, {k.lower(): v for k, v in self.headers.items()})
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+    def do_GET(self) -> None:
+        status, headers, content = self.service.answer(self.path, {k.lower(): v for k, v in self.headers.items()})
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
-            def log_message(self, *_: object) -> None:
-                pass
-
-        return Handler
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 def main() -> None:

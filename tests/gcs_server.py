@@ -18,14 +18,16 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
 
-from tests.http_serving import Server
+from tests.http_serving import Serving
 
 _O = r"/storage/v1/b/(?P<bucket>[^/]+)/o"
 
 
-class Storage:
+class Storage(Serving):
     """The server, on a port of its own: `with Storage(folder, "bucket") as service:`. calls: "METHOD path" of each request;
     forbidden: buckets that nobody may look into; versioned: those that keep what is replaced, in `kept`, by its generation."""
+
+    name = "localhost"
 
     def __init__(self, folder: Path, *buckets: str) -> None:
         self.folder, self.calls, self.forbidden, self.versioned = folder, list[str](), set[str](), set[str]()
@@ -35,17 +37,7 @@ class Storage:
         self._lock, self._last = threading.Lock(), 1_700_000_000_000_000
         for bucket in buckets:
             (folder / bucket).mkdir(parents=True)
-        self._server = Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"service": self}))
-        self._server.daemon_threads = True
-        self.url = f"http://localhost:{self._server.server_port}"
-
-    def __enter__(self) -> "Storage":
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        super().__init__(_Handler)
 
     def put(self, bucket: str, name: str, content: bytes) -> None:
         path = self.folder / bucket / name

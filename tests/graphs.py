@@ -15,21 +15,29 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime, timezone
 from pathlib import Path
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipelines import batch_graph, graph, stream_graph
+from pipelines import batch_graph, graph, reidentify_graph, reidentify_parts, replay_graph, stream_graph
 from pipelines.launch.graph_shape import Graph, changed, incompatible, normal
-from pipelines.options import BatchOptions, StreamOptions
+from pipelines.options import BatchOptions, ReplayOptions, StreamOptions
+from pipelines.reidentify_parts import Parts
+from pipelines.sinks.audit import Reidentification
 from pipelines.sinks.bigquery import dataset
+from pipelines.sinks.bigquery_audit import DatasetAudit
+from pipelines.sinks.replays import Choice
+from pipelines.sinks.restricted_table import RestrictedTable
 from pipelines.sources.listing import InputFile
+from pipelines.sources.query_bigquery import Question
 from pipelines.sources.subscription import ReadSubscription
 from pipelines.starting import Faults, means_of
 from schemas.contract import load
 from transforms import keys
+from transforms.engines.reversal_local import LocalReverser
 
 GOLDEN = Path(__file__).parent / "golden"
 MAPPINGS = "mappings.json"
@@ -59,7 +67,31 @@ def batch(contract: str, key_folder: str) -> beam.Pipeline:
     return pipeline
 
 
-GRAPHS: dict[str, tuple[Callable[[str, str], beam.Pipeline], str]] = {**{contract: (streaming, contract) for contract in CONTRACTS}, "batch": (batch, "census")}
+def replay(contract: str, key_folder: str) -> beam.Pipeline:
+    """The graph that `penstock replay --runner=DataflowRunner` runs, not run."""
+    key = "projects/project/locations/europe-west4/keyRings/penstock/cryptoKeys/failures/cryptoKeyVersions/1"
+    options = ReplayOptions(contract=contract, failures="bq://project.penstock", private_key=key, staging="gs://bucket/load", project="project", keys=key_folder)
+    loaded, ring = load(contract), keys.Keys(key_folder)
+    means = means_of(options, loaded, Faults(), lambda: ring)
+    pipeline = beam.Pipeline("FnApiRunner", options=PipelineOptions([]))
+    graph.build(pipeline, replay_graph.parts(options, means, replay_graph.replaying_of(options, loaded, means, "EU"), Choice(crashes=False)))
+    return pipeline
+
+
+def reidentify(contract: str, key_folder: str) -> beam.Pipeline:
+    """The graph that `penstock reidentify --runner=DataflowRunner` runs, not run."""
+    loaded, tables, now = load(contract), dataset("bq://project.penstock"), datetime(2026, 3, 4, tzinfo=timezone.utc)
+    audit, destination = DatasetAudit(tables, "EU"), RestrictedTable.of("bq://project.penstock_restricted.case", "run")
+    answer = pa.schema([("email", pa.string())])
+    read = reidentify_graph.AskPrepared(audit, destination, answer, Question(tables, "EU", "select email from events"), answer)
+    row = Reidentification("run", "ann", "worker", "why", ("email",), contract, "local", "0" * 64, destination.name, now, now)
+    pipeline = beam.Pipeline("FnApiRunner", options=PipelineOptions([]))
+    reidentify_parts.build(pipeline, Parts(read, LocalReverser(loaded, ("email",), keys.Keys(key_folder)), destination, answer, audit, row))
+    return pipeline
+
+
+GRAPHS: dict[str, tuple[Callable[[str, str], beam.Pipeline], str]] = {
+    **{contract: (streaming, contract) for contract in CONTRACTS}, "batch": (batch, "census"), "replay": (replay, "census"), "reidentify": (reidentify, "census")}
 
 
 def built(name: str, key_folder: str) -> Graph:

@@ -1,7 +1,9 @@
 """How our servers of Google's gRPC services are started."""
 
+import argparse
 from collections.abc import Callable, Mapping
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -27,3 +29,13 @@ def stay(server: grpc.Server, text: str) -> None:
         server.wait_for_termination()
     except KeyboardInterrupt:
         server.stop(0)
+
+
+def of_a_file(about: str | None, option: str, port: int, serve_it: Callable[[bytes, int], tuple[grpc.Server, str]], text: Callable[[str], str]) -> None:
+    """The program of a server that stands on one file: --OPTION=PATH [--port=PORT], until ^C. text: what it says of its HOST:PORT."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument(f"--{option}", required=True)
+    parser.add_argument("--port", type=int, default=port)
+    given = vars(parser.parse_args())
+    server, address = serve_it(Path(given[option]).read_bytes(), given["port"])
+    stay(server, text(address))

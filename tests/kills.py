@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -49,7 +49,8 @@ SPACING = {"gaming": 5, "telemetry": 40, "weblog": None, "census": None}
 FORMS = {"as it is": kill_child.Doomed, "acknowledges first": kill_child.AcknowledgesFirst, "holds nothing": kill_child.HoldsNothing,
          "settles nothing": kill_child.SettlesNothing}
 RATE, TICK = 150, 0.02
-PROMPT = 60.0  # seconds, by which a life must have come to its step
+PROMPT = 240.0  # seconds, by which a life must have come to its step
+BEHIND = 3_000  # messages: a machine so slow is sent no more until it has caught up, or no watermark would move
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,15 @@ class Report:
 
 
 class Source(threading.Thread):
-    """Publishes a contract's events, with all that may happen to them, from start() until end(); `published` by message id."""
+    """Publishes a contract's events, with all that may happen to them, from start() until end(); `published` by message id.
 
-    def __init__(self, contract: Contract, seed: int, topic: str, send: Any) -> None:
+    open: how many are not acknowledged.
+    """
+
+    def __init__(self, contract: Contract, seed: int, topic: str, send: Any, open: Callable[[], int]) -> None:
         super().__init__(daemon=True)
         self.published: dict[str, Line] = {}
-        self._contract, self._send, self._topic, self._end = contract, send, topic, threading.Event()
+        self._contract, self._send, self._open, self._topic, self._end = contract, send, open, topic, threading.Event()
         mix = Mix(0.05, 0.005, 0.01, near=300, disorder=contract.disorder, late=0.005, hold=hold(contract, contract.disorder))
         stream = stream_of(contract.name, 10_000_000, seed)
         spacing = SPACING[contract.name]
@@ -101,6 +105,11 @@ class Source(threading.Thread):
     def run(self) -> None:
         start, sent = time.monotonic(), 0
         while not self._end.wait(TICK):
+            if self._open() > BEHIND:
+                while self._open() and not self._end.wait(TICK):
+                    pass
+                start = time.monotonic() - sent / RATE
+                continue
             due = int((time.monotonic() - start) * RATE)
             self._publish(list(itertools.islice(self._lines, due - sent)))
             sent = due
@@ -127,10 +136,10 @@ def drive(given: Drive) -> Report:
     name = f"{given.contract}-{given.seed}-{os.getpid()}"
     topic, subscription = f"projects/penstock-kills/topics/{name}", f"projects/penstock-kills/subscriptions/{name}"
     try:
-        with _backend(given, topic, subscription) as (host, send), (kill_bigquery.tables(contract) if given.bigquery else _lake(folder)) as tables:
+        with _backend(given, topic, subscription) as (host, send, unacknowledged), (kill_bigquery.tables(contract) if given.bigquery else _lake(folder)) as tables:
             options = StreamOptions(contract=given.contract, subscription=subscription, wait=timedelta(seconds=0.3), max_messages=400,
                                     pubsub_endpoint=host, keys=str(folder / "keys"), **tables.options)
-            source = Source(contract, given.seed, topic, send)
+            source = Source(contract, given.seed, topic, send, unacknowledged)
             source.start()
             lives = Lives(given, folder, options, dice)
             for number, death in enumerate(_deaths(given, dice)):
@@ -167,20 +176,20 @@ def _lake(folder: Path) -> Iterator[_Lake]:
 
 
 @contextlib.contextmanager
-def _backend(given: Drive, topic: str, subscription: str) -> Iterator[tuple[str, Any]]:
-    """(HOST:PORT, what publishes bodies to a topic and answers their ids)."""
+def _backend(given: Drive, topic: str, subscription: str) -> Iterator[tuple[str, Any, Callable[[], int]]]:
+    """(HOST:PORT, what publishes bodies to a topic and answers their ids, how many are not acknowledged, where that can be asked)."""
     if given.emulator:
         client = publisher(given.emulator)
         client.create_topic(name=topic)
         with subscriber(given.emulator) as pulling:
             pulling.create_subscription(name=subscription, topic=topic, ack_deadline_seconds=given.deadline)
-        yield given.emulator, lambda to, bodies: list(client.publish(topic=to, messages=[types.PubsubMessage(data=body) for body in bodies]).message_ids)
+        yield given.emulator, lambda to, bodies: list(client.publish(topic=to, messages=[types.PubsubMessage(data=body) for body in bodies]).message_ids), lambda: 0
         return
     # Some messages come twice, and some acknowledgements come too late, so that messages come again though nobody died.
     faults = Faults(Fault("late", "Acknowledge", 0.02), twice=0.01, seed=given.seed)
     with Broker(faults=faults, shortest_deadline=given.deadline) as broker:
         broker.create(topic, subscription, seconds=given.deadline)
-        yield broker.host, broker.publish
+        yield broker.host, broker.publish, lambda: sum(broker.counts(subscription)[4:])
 
 
 def _deaths(given: Drive, dice: random.Random) -> Iterator[Death | None]:

@@ -4,9 +4,7 @@ It enforces what the service enforces: the key's name, state and size, and the c
 checksums of its own, and goes wrong on request.
 """
 
-import argparse
 import collections
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -16,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from google.cloud.kms_v1 import types
 
 from tests import grpc_serving
-from tests.grpc_serving import stay
+from tests.grpc_serving import of_a_file
 
 Code = grpc.StatusCode
 SERVICE = "google.cloud.kms.v1.KeyManagementService"
@@ -65,12 +63,7 @@ def serve(service: Service, port: int = 0) -> tuple[grpc.Server, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--private_key", required=True)
-    parser.add_argument("--port", type=int, default=8087)
-    given = parser.parse_args()
-    server, address = serve(Service(Path(given.private_key).read_bytes()), given.port)
-    stay(server, f"Cloud KMS at {address}, with the key {VERSION}")
+    of_a_file(__doc__, "private_key", 8087, lambda content, port: serve(Service(content), port), lambda address: f"Cloud KMS at {address}, with the key {VERSION}")
 
 
 if __name__ == "__main__":

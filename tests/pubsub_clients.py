@@ -1,7 +1,8 @@
 """Google's clients for a Pub/Sub broker of the tests, ours or Google's emulator."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -10,7 +11,7 @@ from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
-from tests.pubsub_server import ENDLESS
+from tests.pubsub_server import ENDLESS, Broker
 
 
 class Client:
@@ -31,9 +32,9 @@ class Client:
 
     def publish(self, *messages: dict[str, Any] | bytes) -> list[str]:
         given = [m if isinstance(m, dict) else {"data": m} for m in messages]
-        return list(self.publisher.publish(request={"topic": self.topic, "messages": given}, retry=None, timeout=20).message_ids)
+        return list(self.publisher.publish(request={"topic": self.topic, "messages": given}, retry=None, timeout=60).message_ids)
 
-    def pull(self, most: int = 1000, timeout: float = 10.0, **given: Any) -> list[Any]:
+    def pull(self, most: int = 1000, timeout: float = 60.0, **given: Any) -> list[Any]:
         request = {"subscription": self.subscription, "max_messages": most, **given}
         return list(self.subscriber.pull(request=request, retry=None, timeout=timeout).received_messages)
 
@@ -54,12 +55,12 @@ class Client:
 
     def acknowledge(self, *received: Any) -> None:
         ids = [r if isinstance(r, str) else r.ack_id for r in received]
-        self.subscriber.acknowledge(subscription=self.subscription, ack_ids=ids, retry=None, timeout=10)
+        self.subscriber.acknowledge(subscription=self.subscription, ack_ids=ids, retry=None, timeout=60)
 
     def modify(self, seconds: int, *received: Any) -> None:
         ids = [r if isinstance(r, str) else r.ack_id for r in received]
         request = {"subscription": self.subscription, "ack_ids": ids, "ack_deadline_seconds": seconds}
-        self.subscriber.modify_ack_deadline(request=request, retry=None, timeout=10)
+        self.subscriber.modify_ack_deadline(request=request, retry=None, timeout=60)
 
 
 class Clock:
@@ -70,6 +71,15 @@ class Clock:
 
     def __call__(self) -> float:
         return self.time
+
+
+@contextmanager
+def still(topic: str, subscription: str) -> Iterator[Broker]:
+    """A broker whose ack deadline is a second, so that a stream holds its watermark for a second after its start; by a clock that a test moves
+    (`broker.clock.time`), so that no message comes a second time because this machine was slow to extend its lease."""
+    with Broker(shortest_deadline=1, clock=Clock()) as broker:
+        broker.create(topic, subscription, seconds=1)
+        yield broker
 
 
 def bodies(received: list[Any]) -> list[bytes]:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import grpc
 
+from tests.programs import free_port
 from tests.pubsub_limits import Raw
 
 MISSING = "Google's Pub/Sub emulator is not on this machine (gcloud components install beta pubsub-emulator, and Java): only our broker is tested"
@@ -32,9 +32,7 @@ def emulator(seconds: float = 120.0, port: int = 0) -> Iterator[str | None]:
     if not installed():
         yield None
         return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", port))
-        host = f"127.0.0.1:{free.getsockname()[1]}"
+    host = f"127.0.0.1:{free_port(port)}"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         # A configuration of its own: neither the user's project nor a login is looked at.
         settings = {**os.environ, "CLOUDSDK_CONFIG": f"{folder}/config", "CLOUDSDK_CORE_DISABLE_PROMPTS": "1", "JAVA_TOOL_OPTIONS": "-Xmx1g"}
@@ -68,7 +66,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     for sign in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, sign)
-            process.wait(10)
+            process.wait(60)
         except ProcessLookupError:
             return
         except subprocess.TimeoutExpired:

@@ -36,7 +36,7 @@ class Broker:
 
     def __init__(self, port: int = 0, faults: Faults | None = None, shortest_deadline: int = 10, clock: Callable[[], float] = time.monotonic,
                  now: Callable[[], float] = time.time, first_id: int = 1, workers: int = 64) -> None:
-        self.faults, self._stopping = faults or Faults(), threading.Event()
+        self.faults, self.clock, self._stopping = faults or Faults(), clock, threading.Event()
         self._service = service = Service(lambda: self.faults, shortest_deadline, clock, now, first_id)
         self._server = grpc.server(futures.ThreadPoolExecutor(workers), options=[*ENDLESS, ("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((

@@ -8,10 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 REPOSITORY = Path(__file__).parents[1]
-_POLL, _SECONDS = 0.01, 120  # seconds: between two looks, and at most
+_POLL, _SECONDS = 0.01, 240  # seconds: between two looks, and at most
 
 
 class Seen(NamedTuple):
@@ -66,23 +66,40 @@ def _ended(command: list[str], dies: Callable[[], bool] | None, **given: Any) ->
             raise
 
 
+def look() -> None:
+    """What stands below the folders of all commands under way is kept now: who calls it, in a server that they ask, has them wait for it."""
+    for watch in list(_Watch.living):
+        watch.look()
+
+
 class _Watch(threading.Thread):
     """Copies every file below a folder whenever it has changed."""
+
+    living: "ClassVar[set[_Watch]]" = set()
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
         self.seen: dict[str, bytes] = {}
-        self._folder, self._end = folder, threading.Event()
+        self._folder, self._end, self._lock = folder, threading.Event(), threading.Lock()
         self._known: dict[str, tuple[int, int, int]] = {}
 
     def run(self) -> None:
         while not self._end.wait(_POLL):
-            self._look([str(self._folder)])
+            self.look()
+
+    def start(self) -> None:
+        super().start()
+        self.living.add(self)
 
     def stop(self) -> None:
+        self.living.discard(self)
         self._end.set()
         self.join()
-        self._look([str(self._folder)])  # what is left
+        self.look()  # what is left
+
+    def look(self) -> None:
+        with self._lock:
+            self._look([str(self._folder)])
 
     def _look(self, folders: Sequence[str]) -> None:
         for folder in folders:

@@ -3,10 +3,8 @@
 It enforces what the service enforces: the name's form, the version's state; it answers with a checksum, and goes wrong on request.
 """
 
-import argparse
 import collections
 import re
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -14,7 +12,7 @@ import grpc
 from google.cloud.secretmanager_v1 import types
 
 from tests import grpc_serving
-from tests.grpc_serving import stay
+from tests.grpc_serving import of_a_file
 
 Code = grpc.StatusCode
 SERVICE = "google.cloud.secretmanager.v1.SecretManagerService"
@@ -53,12 +51,7 @@ def serve(service: Service, port: int = 0) -> tuple[grpc.Server, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--payload", required=True)
-    parser.add_argument("--port", type=int, default=8088)
-    given = parser.parse_args()
-    server, address = serve(Service(Path(given.payload).read_bytes()), given.port)
-    stay(server, f"Secret Manager at {address}, with {VERSION}")
+    of_a_file(__doc__, "payload", 8088, lambda content, port: serve(Service(content), port), lambda address: f"Secret Manager at {address}, with {VERSION}")
 
 
 if __name__ == "__main__":

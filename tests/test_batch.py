@@ -44,7 +44,7 @@ def stored(census, key_folder, tmp_path_factory) -> tuple[Path, dict]:
     output = tmp_path_factory.mktemp("stored") / "OUT"
     done = subprocess.run([sys.executable, "-m", "pipelines", "batch", "--contract=census", f"--input={census}/*.ndjson", f"--output={output}",
                            f"--keys={key_folder}", "--json"], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    assert re.fullmatch(r"(\d[\d,]* read   .*\n)*", done.stderr), "nothing, or how far a slow machine has come"
     return output, json.loads(done.stdout.splitlines()[-1])
 
 

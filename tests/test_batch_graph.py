@@ -15,6 +15,7 @@ from pipelines import batch_graph, contracts, graph
 from pipelines.__main__ import main
 from pipelines.flags import parse, written
 from pipelines.keyfolder import open_keys
+from pipelines.launch import submitting
 from pipelines.options import BatchOptions
 from pipelines.secret_keys import payload
 from pipelines.sinks.bigquery import Dataset
@@ -29,7 +30,7 @@ from tests.gcs_server import Storage
 from tests.secret_server import VERSION, Service, serve
 
 DAYS = (date(2026, 3, 4), date(2026, 3, 5))
-QUICK = Patience(seconds=3.0, first=0.02, answer=5.0, job=5.0)
+QUICK = Patience(seconds=60.0, first=0.02, answer=30.0, job=60.0)
 
 
 class Ground(NamedTuple):
@@ -147,10 +148,14 @@ class Job:
 def test_the_books_of_a_submitted_job_are_told(ground, capsys) -> None:
     options = replace(ground.options, json=True)
     target = Target.of(options.output, load("census"), options.partition, options.bigquery_endpoint, options.staging, options.storage_endpoint, QUICK)
-    assert batch_graph.ended(Job("DONE"), target, "dataflow", options) == 0
+
+    def ended(state: str, run: str) -> int:
+        return submitting.ended(Job(state), lambda: target.done(run), "batch", run, options.output, options.json)
+
+    assert ended("DONE", "dataflow") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["run"] == "dataflow"
     for state, run, expected in (("FAILED", "dataflow", "ended as FAILED"), ("CANCELLED", "dataflow", "ended as CANCELLED"), ("DONE", "nowhere", "not in the ledger")):
-        assert batch_graph.ended(Job(state), target, run, options) == 1
+        assert ended(state, run) == 1
         told = capsys.readouterr()
         assert expected in told.err and "078-05-1120" not in told.err + told.out
 

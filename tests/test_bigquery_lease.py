@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -24,7 +26,7 @@ from tests.lakes import DAY, NEXT
 from tests.runs import run
 
 HERE = Dataset("project", "ds")
-QUICK = Patience(seconds=0.5, first=0.02, answer=5.0, job=5.0)
+QUICK = Patience(seconds=60.0, first=0.02, answer=30.0, job=60.0)
 TABLE = f"{PREFIX}{DAY:%Y%m%d}"
 HELD = "^POST .*/tables$"
 
@@ -46,8 +48,8 @@ def service() -> Iterator[BigQuery]:
         yield service
 
 
-def lease(service: BigQuery, run: str, *days, **more) -> Lease:
-    return Lease(Place(connect("project", service.url), "EU", QUICK), HERE, run, days or (DAY,), **more)
+def lease(service: BigQuery, run: str, *days, patience: Patience = QUICK, **more) -> Lease:
+    return Lease(Place(connect("project", service.url), "EU", patience), HERE, run, days or (DAY,), **more)
 
 
 def runs(service: BigQuery) -> dict[str, str]:
@@ -58,6 +60,23 @@ def refused(other: Lease) -> str:
     with pytest.raises(Misconfigured) as told:
         other.take()
     return "; ".join(map(str, told.value.faults))
+
+
+def at_once(leases: Iterable[Lease]) -> list[str]:
+    """The runs that took hold, of those that try to at the same moment: in their order, they are run0, run1 and so on."""
+    tried = list(leases)
+    barrier = threading.Barrier(len(tried))
+
+    def takes(own: Lease) -> bool:
+        barrier.wait()
+        try:
+            own.take()
+        except Misconfigured:
+            return False
+        return True
+
+    with ThreadPoolExecutor(len(tried)) as pool:
+        return [f"run{number}" for number, took in enumerate(pool.map(takes, tried)) if took]
 
 
 def test_of_two_runs_one_is_refused_and_told_who_holds_the_day(service) -> None:
@@ -80,23 +99,8 @@ def test_all_days_that_are_held_are_told(service) -> None:
 
 
 def test_eight_at_once_and_one_wins(service) -> None:
-    outcomes, barrier = [], threading.Barrier(8)
-
-    def try_it(number: int) -> None:
-        own = lease(service, f"run{number}", DAY, NEXT)
-        barrier.wait()
-        try:
-            own.take()
-            outcomes.append(number)
-        except Misconfigured:
-            pass
-
-    threads = [threading.Thread(target=try_it, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(outcomes) == 1 and set(runs(service).values()) == {f"run{outcomes[0]}"}
+    took = at_once(lease(service, f"run{n}", DAY, NEXT) for n in range(8))
+    assert len(took) == 1 and set(runs(service).values()) == set(took)
 
 
 def test_a_hold_that_ended_is_taken_over_whether_the_table_is_there_or_not(service) -> None:
@@ -114,23 +118,8 @@ def test_of_two_who_take_over_what_ended_one_does(service) -> None:
     clock = Clock()
     lease(service, "killed").take()
     clock.now += SPAN + timedelta(seconds=1)
-    outcomes, barrier = [], threading.Barrier(6)
-
-    def try_it(number: int) -> None:
-        own = lease(service, f"run{number}", clock=clock)
-        barrier.wait()
-        try:
-            own.take()
-            outcomes.append(f"run{number}")
-        except Misconfigured:
-            pass
-
-    threads = [threading.Thread(target=try_it, args=(n,)) for n in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [*runs(service).values()] == outcomes and len(outcomes) == 1
+    took = at_once(lease(service, f"run{n}", clock=clock) for n in range(6))
+    assert [*runs(service).values()] == took and len(took) == 1
 
 
 def test_a_renewed_hold_lasts_and_one_that_was_taken_is_left(service) -> None:
@@ -183,7 +172,7 @@ def test_without_the_right_to_make_tables_it_says_so(service) -> None:
 
 def test_a_dataset_out_of_reach_holds_nothing(service) -> None:
     service.faults = [Fault(HELD, 503, times=999)]
-    assert "BigQuery did not answer for 0.5 s" in refused(lease(service, "mine"))
+    assert "BigQuery did not answer for 0.5 s" in refused(lease(service, "mine", patience=replace(QUICK, seconds=0.5)))
 
 
 def test_a_table_of_somebody_elses_under_that_name_is_left(service) -> None:
@@ -239,17 +228,17 @@ def test_a_run_that_was_killed_after_its_last_row_lets_go_when_it_is_tried_again
 def test_a_batch_that_is_told_to_end_lets_its_days_go(service, census, key_folder, tmp_path) -> None:
     endpoint = f"--bigquery_endpoint={service.url}"
     assert main(["tables", "--contract=census", "--output=bq://project.ds", endpoint, "--apply"]) == 0
-    service.faults = [Fault("^PUT /upload/", "slow", seconds=30)]
+    service.faults = [Fault("^PUT /upload/", "slow", seconds=200)]
     service.calls.clear()
     job = subprocess.Popen([sys.executable, "-m", "pipelines", "batch", "--contract=census", f"--input={census}/*.ndjson", "--output=bq://project.ds",
                             f"--keys={key_folder}", endpoint, "--partition=2026-03-03,2026-03-04", f"--staging={tmp_path}"], stderr=subprocess.DEVNULL)
-    limit = time.monotonic() + 60
+    limit = time.monotonic() + 120
     while not any(call.startswith("PUT /upload/") for call in service.calls):
         assert time.monotonic() < limit and job.poll() is None
         time.sleep(0.05)
     assert len(runs(service)) == 2
     job.terminate()
-    assert job.wait(20) == -signal.SIGTERM and runs(service) == {} and list(tmp_path.iterdir()) == []
+    assert job.wait(120) == -signal.SIGTERM and runs(service) == {} and list(tmp_path.iterdir()) == []
 
 
 def test_a_backfill_refuses_a_day_that_another_run_writes(service, key_folder, tmp_path) -> None:

@@ -18,7 +18,7 @@ from tests.bigquery_server import BigQuery
 from tests.bigquery_write_server import BigQueryWrite, Fault
 from tests.test_bigquery_server import SCHEMA, Service, rows
 
-QUICK = Patience(seconds=5.0, first=0.01, answer=5.0)
+QUICK = Patience(seconds=60.0, first=0.01, answer=30.0)
 
 
 def batch(*ids: int) -> pa.RecordBatch:

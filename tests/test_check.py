@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from pipelines.__main__ import main
-from pipelines.launch.checks.clients import Clients, NotChecked, granted
+from pipelines.launch.checks import every
+from pipelines.launch.checks.clients import Clients, NotChecked
 from pipelines.launch.checks.permissions import PROCESSES, RUNS_AS
 from pipelines.launch.checks.places import LOCK_LABEL, together
+from pipelines.launch.checks.setting import NOT_CHECKED, OK, Result
 from pipelines.launch.metadata import spec
 from pipelines.launch.profile import JOBS, read
 from pipelines.tools import check
@@ -51,14 +53,14 @@ class Launch:
         for job in ("stream", "batch"):
             self.world.objects[f"my-templates/{job}.json"] = json.dumps(spec(job, str(self.profile["image"]))).encode()
 
-    def checked(self, job: str = "stream", environment: dict[str, str] | None = None, **options) -> tuple[int, dict[str, check.Result]]:
+    def checked(self, job: str = "stream", environment: dict[str, str] | None = None, **options) -> tuple[int, dict[str, Result]]:
         """(exit code, results by name)."""
         self.path.write_text(yaml.safe_dump(self.profile))
         with served(self.world) as url:
             given = CheckOptions(**{"job": job, "profile": str(self.path), "endpoint": url, "lock": str(self.lock), **options})
             setting = check.setting_of(given, environment or {})
-            results = {name: check.answer(name, found, setting) for name, found in check.checks(setting)}
-        return check.exit_code(list(results.values())), results
+            results = {result.name: result for result in every.results(setting)}
+        return every.exit_code(list(results.values())), results
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +73,13 @@ def launch(tmp_path, contract) -> Launch:
     return Launch(tmp_path, contract)
 
 
-def wrong(results: dict[str, check.Result]) -> dict[str, str]:
+def wrong(results: dict[str, Result]) -> dict[str, str]:
     """What is at fault, in words."""
     return {name: " ".join(map(str, r.faults)) for name, r in results.items() if r.faults}
 
 
-def unknown(results: dict[str, check.Result]) -> dict[str, str]:
-    return {name: r.reason for name, r in results.items() if r.state == check.NOT_CHECKED}
+def unknown(results: dict[str, Result]) -> dict[str, str]:
+    return {name: r.reason for name, r in results.items() if r.state == NOT_CHECKED}
 
 
 @pytest.mark.parametrize("job", ["stream", "batch"])
@@ -145,7 +147,7 @@ def test_googles_accounts_use_the_jobs_key(launch) -> None:
     _, results = launch.checked()
     assert f"{missing} lack roles/cloudkms.cryptoKeyEncrypterDecrypter on the key itself" in unknown(results)["who uses the job's key"]
     launch.profile["kms_key"] = "none"
-    assert launch.checked()[1]["who uses the job's key"].state == check.OK
+    assert launch.checked()[1]["who uses the job's key"].state == OK
 
 
 def test_a_multi_region_holds_its_regions(launch) -> None:
@@ -208,7 +210,7 @@ def test_an_emulator_would_ride_along(launch, variable) -> None:
 
 @pytest.mark.parametrize("parameters, words", [
     ({"dlp_endpoint": "localhost:8085"}, "dlp_endpoint"), ({"bigquery_endpoint": "http://localhost:9050"}, "bigquery_endpoint"),
-    ({"allow_unwrapped_keys": True}, "allow_unwrapped_keys"), ({"keys": ".penstock/keys"}, "is a folder"),
+    ({"allow_unwrapped_keys": True}, "allow_unwrapped_keys"), ({"keys": ".penstock/keys"}, "no way to a folder"),
 ])
 def test_a_parameter_that_holds_here_only(launch, parameters, words) -> None:
     launch.profile["parameters"] |= parameters
@@ -239,7 +241,7 @@ def test_a_contract_in_a_bucket(launch, job) -> None:
     for file in (ROOT / "schemas/census").iterdir():
         launch.world.objects[f"my-contracts/census/{file.name}"] = file.read_bytes()
     launch.profile["parameters"]["contract"] = "gs://my-contracts/census/"
-    assert launch.checked(job, rate=100)[1]["contract"].state == check.OK and launch.checked(job)[0] == 0
+    assert launch.checked(job, rate=100)[1]["contract"].state == OK and launch.checked(job)[0] == 0
     launch.world.withheld["/b/my-contracts/"] = {"storage.objects.get"}
     code, results = launch.checked(job)
     assert code == 2 and set(wrong(results)) == {"launcher: contract", "worker: contract"} and "objectViewer" in wrong(results)["worker: contract"]
@@ -287,7 +289,7 @@ def test_quotas_are_held_against_the_plan(launch) -> None:
     assert wrong(launch.checked(rate=10)[1]) == {}
     launch.profile["rate"] = 500_000
     assert "quota compute_cpus" in wrong(launch.checked()[1])["quotas"] and "quotas" in launch.checked(rate=10)[1]
-    assert launch.checked(rate=10)[1]["quotas"].state == check.OK
+    assert launch.checked(rate=10)[1]["quotas"].state == OK
     launch.profile["quotas"] = {"cpus": 4}
     assert "quotas.cpus" in wrong(launch.checked()[1])["quotas"]
 
@@ -336,26 +338,49 @@ def test_a_profile_that_is_none(tmp_path, capsys) -> None:
 
 
 @pytest.mark.parametrize("job, process, parameters", [
-    ("replay", "replayer", {"failures": "bq://my-project.penstock", "private_key": f"{KEY}/cryptoKeyVersions/1", "keys": "projects/p/secrets/s/versions/1"}),
-    ("reidentify", "re-identifier", {"output": "bq://my-project.penstock", "sql": "select 1", "contract": "census", "columns": "email", "purpose": "a test",
-                                     "destination": "out", "keys": "projects/p/secrets/s/versions/1"}),
+    ("replay", "replayer", {"failures": "bq://my-project.penstock", "private_key": f"{KEY}/cryptoKeyVersions/1", "staging": "gs://my-staging/load"}),
+    ("reidentify", "re-identifier", {"output": "bq://my-project.penstock", "sql": "select 1", "columns": "email", "purpose": "a test", "requested_by": "somebody",
+                                     "destination": "bq://my-project.restricted.answer"}),
 ])
-def test_jobs_of_one_machine(launch, job, process, parameters) -> None:
+def test_jobs_with_an_account_of_their_own(launch, job, process, parameters) -> None:
+    parameters |= {"contract": "census", "keys": "projects/p/secrets/s/versions/1"}
     launch.profile |= {"parameters": {}, "jobs": {job: {"job_name": job, "template": f"gs://my-templates/{job}.json", "parameters": parameters}}}
+    launch.world.objects[f"my-templates/{job}.json"] = json.dumps(spec(job, str(launch.profile["image"]))).encode()
     code, results = launch.checked(job)
     assert (code, wrong(results)) == (0, {})
-    assert "not on Dataflow" in unknown(results)["template"] and not any(name.startswith("launcher") for name in results)
+    assert {f"{process}: staging", f"{process}: repository", "launcher: template"} <= set(results)
     launch.world.withheld = {"tables/events:": {"bigquery.tables.getData"}, "/cryptoKeys/failures": {"cloudkms.cryptoKeyVersions.useToDecrypt"}}
     told = wrong(launch.checked(job)[1])
-    assert "bigquery.tables.getData" in told[f"{process}: tables"]
+    assert "bigquery.tables.getData" in told[f"{process}: {'tables' if job == 'replay' else 'asked tables'}"]
     assert (f"{process}: private key" in told) == (job == "replay")
+
+
+def test_a_reidentification_writes_its_audit_table_and_the_restricted_one(launch) -> None:
+    parameters = {"contract": "census", "keys": "projects/p/secrets/s/versions/1", "output": "bq://my-project.penstock", "sql": "select 1", "columns": "email",
+                  "purpose": "a test", "requested_by": "somebody", "destination": "bq://my-project.restricted.answer"}
+    launch.profile |= {"parameters": {}, "jobs": {"reidentify": {"job_name": "r", "template": "gs://my-templates/r.json", "parameters": parameters}}}
+    launch.world.objects["my-templates/r.json"] = json.dumps(spec("reidentify", str(launch.profile["image"]))).encode()
+    launch.world.withheld = {"tables/reidentifications:": {"bigquery.tables.updateData"}, "tables/answer:": {"bigquery.tables.update"}, "tables/failures:": {"bigquery.tables.get"}}
+    told = wrong(launch.checked("reidentify")[1])
+    assert set(told) == {"re-identifier: audit", "re-identifier: destination"} and "bigquery.tables.updateData" in told["re-identifier: audit"]
+    launch.world.withheld, launch.world.status = {}, {"tables/answer:": 404, "tables/reidentifications:": 404}
+    code, results = launch.checked("reidentify")
+    assert code == 0 and all("the job makes it" in unknown(results)[f"re-identifier: {name}"] for name in ("audit", "destination"))
+
+
+def test_a_replay_names_its_contract(launch) -> None:
+    """On one machine the tables tell it; a launch is labelled by it before anybody is asked."""
+    launch.profile |= {"parameters": {}, "jobs": {"replay": {"job_name": "replay", "template": "gs://my-templates/replay.json", "parameters": {
+        "failures": "bq://my-project.penstock", "private_key": f"{KEY}/cryptoKeyVersions/1", "staging": "gs://s", "keys": "projects/p/secrets/s/versions/1"}}}}
+    code, results = launch.checked("replay")
+    assert code == 2 and "--contract: is missing" in wrong(results)["parameters"] and "name none" in unknown(results)["contract"]
 
 
 def test_shipped_profiles_are_right_but_for_their_placeholders() -> None:
     for path in sorted((ROOT / "templates/profiles").glob("*.yaml")):
-        for job in ("stream", "batch"):
+        for job in ("stream", "batch", "replay"):
             setting = check.setting_of(CheckOptions(job=job, profile=str(path), endpoint="http://localhost:1"), {})
-            results = {name: check.answer(name, found, setting) for name, found in check.checks(setting)
+            results = {name: every.answer(name, found, setting) for name, found in every.checks(setting)
                        if name in ("contract", "parameters", "emulators and local keys", "placeholders", "locations of keys and DLP")}
             assert set(wrong(results)) == {"placeholders"}
 
@@ -375,34 +400,10 @@ def test_an_endpoint_is_on_this_machine() -> None:
 
 def test_a_service_that_is_away() -> None:
     with pytest.raises(NotChecked, match="not reachable"):
-        granted(Clients("p", "http://localhost:9"), "account", "a@p.iam.gserviceaccount.com", ("iam.serviceAccounts.actAs",))
+        Clients("p", "http://localhost:9").granted("account", "a@p.iam.gserviceaccount.com", ("iam.serviceAccounts.actAs",))
 
 
 def test_the_account_is_acted_as(launch) -> None:
     launch.path.write_text(yaml.safe_dump(launch.profile))
     setting = check.setting_of(CheckOptions(job="stream", profile=str(launch.path)), {})
     assert (setting.launcher.account, setting.account.account) == ("", read(launch.path, "stream").service_account)
-
-
-def granted_by_infra(account: str) -> set[str]:
-    """The roles that infra/ gives an account: lines of its tables that name it, and resources that do."""
-    lists = {"images_readers": "roles/artifactregistry.reader", "keys_readers": "roles/secretmanager.secretAccessor"}
-    found: set[str] = set()
-    for file in ("accounts.tf", "grants.tf"):
-        for block in re.split(r"^(?=resource|locals)", (ROOT / "infra" / file).read_text(), flags=re.MULTILINE):
-            parts = block.splitlines() if block.startswith("locals") else [block]
-            for part in parts:
-                if re.search(rf"\b{account}\b", part):
-                    found |= set(re.findall(r"roles/[\w.]+", part)) | {role for name, role in lists.items() if re.match(rf"\s*{name}\b", part)}
-    return found
-
-
-@pytest.mark.parametrize("process", sorted(PROCESSES))
-def test_infra_grants_what_the_table_says(process) -> None:
-    given = granted_by_infra(process.replace("-", ""))
-    for grant in PROCESSES[process]:
-        for role in re.findall(r"roles/[\w.]+", grant.role):
-            assert role in given or role == "roles/dataflow.worker", (process, role)
-    own_role = (ROOT / "infra/accounts.tf").read_text()
-    if process == "worker":
-        assert all(f'"{p}"' in own_role for grant in PROCESSES[process] for p in grant.permissions if p.startswith("dataflow."))

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contracts import plain_contract
-from transforms.deduplicate import CONFLICT, KEEP, REPEAT, Deduplicate, Marks, deduplicate
+from transforms.deduplicate import CONFLICT, KEEP, REPEAT, Deduplicate, deduplicate
+from transforms.marks import Marks
 from transforms.park import Park
 
 HOUR = 3_600_000_000

@@ -20,8 +20,9 @@ from pipelines.kept_graph import KeptGraph
 from tests import gathering
 from tests.contracts import plain_contract
 from tests.gathering import SECOND, START, SUBSCRIPTION, gathered, make_decoder, message
-from transforms.deduplicate import Deduplicate, Marks, Sift, marks_of
+from transforms.deduplicate import Deduplicate, Sift, marks_of
 from transforms.formats.block import Block, Message
+from transforms.marks import Marks
 from transforms.park import Park
 from transforms.seen import Failed, Seen
 

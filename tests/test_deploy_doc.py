@@ -60,7 +60,7 @@ def test_each_make_target_is_there() -> None:
 
 def test_names_are_those_that_infra_makes() -> None:
     text = "\n".join(path.read_text() for path in sorted((ROOT / "infra").glob("*.tf")))
-    for found, made in (("--key=failures", 'google_kms_crypto_key" "failures"'), ("KMS key `tokens`", 'google_kms_crypto_key" "tokens"'),
+    for found, made in (("--key=failures", 'google_kms_crypto_key" "failures"'), ("KMS key `tokens`", '"secrets", "storage", "tokens"]'),
                         ("secrets versions add penstock-keys", '"${var.name}-keys"'), ("penstock-worker@", '"${var.name}-${each.key}"'),
                         ("bq://my-project.penstock", 'each.key == "events" ? var.name')):
         assert found in DEPLOY and made in text

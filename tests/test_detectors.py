@@ -269,6 +269,7 @@ def test_find_never_raises_and_offsets_are_in_range(text: str) -> None:
         end = finding.end
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("unit", ["a", "1", "1-", "1 2", "A b ", "Jane ", "x@", "a.", "@", "::", "1.", "(1) ", "eyJ", " at a dot "])
 def test_long_texts_take_time_by_their_length(unit: str) -> None:
     """A quadratic pattern would take minutes here; pytest's own time-out is the judge."""

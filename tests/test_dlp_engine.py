@@ -83,7 +83,7 @@ def test_a_server_that_comes_back(world) -> None:
 @pytest.mark.parametrize("kind", PASSING)
 @pytest.mark.parametrize("plan", [{"calls": 3}, {"share": 0.1}])
 def test_failures_that_pass_lose_nothing(world, kind, plan) -> None:
-    engine = world.engine(backoff=replace(PATIENT, attempt=0.5) if kind == "hang" else PATIENT, cache_entries=0)
+    engine = world.engine(backoff=replace(PATIENT, attempt=2.0) if kind == "hang" else PATIENT, cache_entries=0)
     world.service.plan = FaultPlan(kind, seconds=30, **plan)
     for part in range(0, 600, 150 if kind != "hang" else 600):
         rows = ROWS[part : part + 150]

@@ -42,7 +42,7 @@ def findings(name: str) -> dict[str, Any]:
 
 def ask(client: Any, item: dict[str, Any], config: dict[str, Any], **more: Any) -> types.DeidentifyContentResponse:
     request = {"parent": "projects/p/locations/global", "item": item, "deidentify_config": config, "inspect_config": FIND, **more}
-    return client.deidentify_content(request=request, retry=None, timeout=10)
+    return client.deidentify_content(request=request, retry=None, timeout=60)
 
 
 def cells(answer: Any) -> list[list[str]]:

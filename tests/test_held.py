@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from tests.contracts import plain_contract
 from tests.gathering import SECOND, SUBSCRIPTION
 from transforms import held
-from transforms.deduplicate import Marks
 from transforms.formats.block import Block, Message
 from transforms.gather import _GatherFn
+from transforms.marks import Marks
 from transforms.message_coder import MessageCoder
 
 

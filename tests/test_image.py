@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.launch.profile import JOBS
 from tests.dockerfiles import faults, let_through, sources, steps, variables
 
 ROOT = Path(__file__).parent.parent
@@ -150,3 +151,10 @@ def test_the_engine_that_works_is_chosen_and_the_digest_printed(tmp_path, engine
         assert built.startswith(chosen) and "--build-arg JOB=replay" in built and "--tag host/p/r/penstock:0.1.0-replay" in built
         assert "LOCK=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855" in built and "BEAM_IMAGE=x@sha256:0" in built
         assert (tree / "build/image/replay.sbom.json").read_text() == '{"bomFormat": "CycloneDX"}\n'
+
+
+def test_an_image_is_of_a_job_that_there_is() -> None:
+    (taken,) = re.findall(r"(?m)^  ([\w |]+)\) ;;$", (ROOT / "templates/image.sh").read_text())
+    assert taken.split(" | ") == sorted(JOBS, key=taken.index) and len(JOBS) == taken.count("|") + 1
+    done = subprocess.run([ROOT / "templates/image.sh"], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", "JOB": "strem"})
+    assert done.returncode == 2 and "JOB=strem is no job" in done.stderr

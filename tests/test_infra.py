@@ -12,7 +12,8 @@ import yaml
 from pipelines import options
 from pipelines.flags import declared
 from pipelines.launch.checks.permissions import PROCESSES
-from schemas import views
+from schemas import bigquery, views
+from schemas.contract import load
 from tests import infra_policies  # noqa: E402
 from tests.terraform_files import argument_faults, files, locals_of, read, waits_for  # noqa: E402
 from tests.workflow_steps import steps  # noqa: E402
@@ -54,7 +55,7 @@ def test_every_argument_is_one_of_the_providers() -> None:
     ("provider   = google-beta", "", "google_project_service_identity.agent: is google-beta's alone"),
     ("topic                      = google_pubsub_topic.dead.id", "topic = google_pubsub_topic.gone.id", "google_pubsub_subscription.dead: google_pubsub_topic.gone is not there"),
     ("topic                      = google_pubsub_topic.dead.id", "topic = google_pubsub_topic.dead.uid", "google_pubsub_subscription.dead: google_pubsub_topic has no uid"),
-    ('google_service_account.process["scheduler"].email', "google_service_account.process.email", "google_cloud_scheduler_job.rerun: google_service_account.process is many"),
+    ('google_service_account.process["scheduler"].email', "google_service_account.process.email", "google_cloud_scheduler_job.daily: google_service_account.process is many"),
     ("var.key_rotation", "var.key_rotations", "google_kms_crypto_key.place: var.key_rotations is not declared"),
 ])
 def test_a_planted_fault_in_an_argument_is_caught(was: str, becomes: str, fault: str) -> None:
@@ -72,12 +73,14 @@ def test_no_policy_is_broken() -> None:
     ('launcher     = ["roles/dataflow.developer"', 'launcher     = ["roles/editor"', "locals: a primitive role"),
     ('role     = "roles/bigquery.jobUser"', 'role     = "roles/owner"', "google_project_iam_member.readers_jobs: a primitive role"),
     ('role     = "roles/bigquery.jobUser"', 'role     = "roles/storage.objectViewer"', "google_project_iam_member.readers_jobs: wider than the one thing it is for"),
+    ('join(" || ", [for name in local.shown : "resource.name == \\"${local.table}/${name}\\""])', '"true"', "google_project_iam_member.readers: wider than the one thing it is for"),
+    ('"google_project_iam_member" "tables"', '"google_bigquery_dataset_iam_member" "tables"', "google_bigquery_dataset_iam_member.tables: a condition, which is refused"),
     ('"google_storage_bucket_iam_member" "process"', '"google_storage_bucket_iam_binding" "process"', "google_storage_bucket_iam_binding.process: takes other grants away"),
     ('"google_secret_manager_secret" "keys"', '"google_secret_manager_secret_version" "keys"', "google_secret_manager_secret_version.keys: a secret's value in the state"),
     ('"google_service_account" "process"', '"google_service_account_key" "process"', "google_service_account_key.process: a key that can be copied"),
     ('algorithm        = "RSA_DECRYPT_OAEP_3072_SHA256"', 'algorithm        = "RSA_DECRYPT_OAEP_2048_SHA1"', "google_kms_crypto_key.failures: an algorithm that sealing does not speak"),
     ("  rotation_period = var.key_rotation\n", "", "google_kms_crypto_key.place: never rotated"),
-    ("prevent_destroy = true # no token", "prevent_destroy = false # no token", "google_kms_crypto_key.tokens: may be destroyed"),
+    ("prevent_destroy = true # what it", "prevent_destroy = false # what it", "google_kms_crypto_key.place: may be destroyed"),
     ('source_tags = ["dataflow"]', 'source_ranges = ["0.0.0.0/0"]', "google_compute_firewall.workers_in: lets the internet in"),
     ("dest_range       = local.restricted", 'dest_range       = "0.0.0.0/0"', "google_compute_route.restricted: a way to the internet"),
     ("private_ip_google_access = true", "private_ip_google_access = false", "google_compute_subnetwork.workers: no private way to the APIs"),
@@ -102,16 +105,27 @@ def test_each_account_may_do_what_it_is_for_and_no_more() -> None:
     told = locals_of(BLOCKS)
     assert set(told["accounts"]) == {"launcher", "worker", "scheduler", "replayer", "reidentifier", "ci"}
     assert told["project_roles"] == {
-        "launcher": ["roles/dataflow.developer", "roles/bigquery.jobUser"], "worker": ["roles/bigquery.jobUser", "roles/dlp.user"], "scheduler": ["roles/workflows.invoker"],
-        "replayer": ["roles/bigquery.jobUser", "roles/dlp.user"], "reidentifier": ["roles/bigquery.jobUser", "roles/dlp.user"], "ci": []}
+        "launcher": ["roles/dataflow.developer", "roles/bigquery.jobUser", "roles/logging.logWriter"], "worker": ["roles/bigquery.jobUser", "roles/dlp.user"], "scheduler": ["roles/workflows.invoker"],
+        "replayer": ["roles/dataflow.developer", "roles/bigquery.jobUser", "roles/dlp.user"],
+        "reidentifier": ["roles/dataflow.developer", "roles/bigquery.jobUser", "roles/dlp.user"], "ci": []}
+    assert told["puts_to_work"] == {"launcher": "worker", "replayer": "replayer", "reidentifier": "reidentifier"}, "a schedule runs as the launcher: it opens nothing"
     reads = {(account, bucket) for account, buckets in told["bucket_roles"].items() for bucket in buckets}
     assert {account for account, bucket in reads if bucket == "raw"} == {"worker"}
     assert not [account for account, bucket in reads if bucket == "quarantine"], "a person looks at it"
-    assert {account for account, bucket in reads if bucket == "templates"} == {"launcher", "ci"}
-    assert told["bucket_roles"]["launcher"]["templates"] == ["roles/storage.objectViewer"], "specs are written by CI alone"
+    launching = {"launcher", "replayer", "reidentifier"}
+    assert {account for account, bucket in reads if bucket == "templates"} == {*launching, "ci"}
+    assert {account for account, bucket in reads if bucket == "contracts"} == {*launching, "worker", "ci"}
+    writes = {(account, bucket) for account, bucket in reads if "roles/storage.objectUser" in told["bucket_roles"][account][bucket]}
+    assert writes == {("launcher", "staging"), ("worker", "staging"), ("replayer", "replay"), ("reidentifier", "reidentify"), ("ci", "templates"), ("ci", "contracts")}, \
+        "what is staged is run by its account; specs and contracts are written by CI alone"
+    assert {(account, bucket) for account, bucket in reads if bucket in ("replay", "reidentify")} <= writes
     assert [grant["account"] for grant in told["dataset_roles"] if grant["dataset"] == "restricted"] == ["reidentifier"]
-    assert [(g["account"], g["tables"]) for g in told["dataset_roles"] if g["dataset"] == "events" and not g["tables"]] == [("worker", []), ("replayer", [])]
-    assert not {"failures", "replays", "refused_rates"} & set(told["shown"]) and set(told["shown"]) - {"events", "windows", "runs"} <= set(views.NAMES)
+    assert [(g["account"], g["tables"]) for g in told["dataset_roles"] if g["dataset"] == "events" and not g["tables"]] == [("worker", []), ("replayer", []), ("reidentifier", [])]
+    assert [g["role"] for g in told["dataset_roles"] if g["account"] == "reidentifier" and g["dataset"] == "events" and not g["tables"]] == ["roles/bigquery.metadataViewer"]
+    assert {g["dataset"] for g in told["dataset_roles"] if g["tables"]} == {"events"}, "whose tables local.table stands for"
+    assert max(len(told["shown"]), *(len(g["tables"]) for g in told["dataset_roles"])) <= 13, "a condition has 12 operators at the most"
+    assert {tuple(g["tables"]) for g in told["dataset_roles"] if g["account"] == "reidentifier" and g["role"].endswith("dataEditor") and g["dataset"] == "events"} == {(bigquery.AUDIT,)}
+    assert not {"failures", "replays", "refused_rates"} & set(told["shown"]) and set(told["shown"]) - {"events", "windows", "runs"} <= set(views.duckdb(load("telemetry")))
 
 
 def test_each_account_has_the_roles_that_check_asks_for() -> None:
@@ -124,16 +138,19 @@ def test_each_account_has_the_roles_that_check_asks_for() -> None:
         given[grant["account"]].add(grant["role"])
     for block in BLOCKS:
         if re.search("_iam_member$", block.type):
-            names = [*told["images_readers"]] if block.name == "readers" else [*told["keys_readers"]] if block.name == "keys" else re.findall(r'member\["(\w+)"\]', block.body["member"])
+            listed = {"readers": told["images_readers"], "keys": told["keys_readers"], "launcher": told["puts_to_work"]}
+            names = [*listed[block.name]] if block.name in listed else re.findall(r'member\["(\w+)"\]', block.body["member"])
             roles = re.findall(r"roles/[\w.]+", " ".join([block.body["role"], *re.findall(r'"(roles/[^"]+)"', str(block.body.get("for_each", "")))]))
             for name in names:
                 given[name] |= set(roles)
-    given["worker"].add("roles/dataflow.worker")  # or the role of our own, by var.worker_role
+    for account in told["puts_to_work"].values():
+        given[account].add("roles/dataflow.worker")  # or the role of our own, by var.worker_role
     for process, grants in PROCESSES.items():
         for grant in grants:
             assert set(re.findall(r"roles/[\w.]+", grant.role)) <= given[process.replace("-", "")], (process, grant.role)
-    (own,) = [block.body["permissions"] for block in BLOCKS if block.type == "google_project_iam_custom_role"]
-    assert {permission for grant in PROCESSES["worker"] if grant.role.startswith("roles/dataflow.worker") for permission in grant.permissions} <= set(own)
+    own = {block.name: block.body["permissions"] for block in BLOCKS if block.type == "google_project_iam_custom_role"}
+    assert own["table_maker"] == ["bigquery.tables.create"]
+    assert {permission for grant in PROCESSES["worker"] if grant.role.startswith("roles/dataflow.worker") for permission in grant.permissions} <= set(own["worker"])
 
 
 def test_only_the_replayer_opens_failures() -> None:
@@ -153,14 +170,14 @@ def test_nothing_holds_a_secret() -> None:
     assert not re.search(r"(?i)BEGIN [A-Z ]*KEY|secret_data|password\s*=|AIza[0-9A-Za-z_-]{10}", WHOLE)
 
 
+WORKFLOWS = sorted(INFRA.glob("*.workflow.yaml"))
 WORKFLOW = yaml.safe_load((INFRA / "rerun.workflow.yaml").read_text())
-WORKFLOW_TEXT = (INFRA / "rerun.workflow.yaml").read_text()
 
 
-def test_the_workflow_is_given_all_that_it_asks_for() -> None:
-    (workflow,) = [block for block in BLOCKS if block.type == "google_workflows_workflow"]
-    used = set(re.findall(r'sys\.get_env\("(\w+)"\)', WORKFLOW_TEXT)) - {"GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID"}
-    assert used == set(workflow.body["user_env_vars"])
+def test_each_workflow_is_given_all_that_it_asks_for() -> None:
+    told = locals_of(BLOCKS)
+    used = {path.name.partition(".")[0]: set(re.findall(r'sys\.get_env\("(\w+)"\)', path.read_text())) - {"GOOGLE_CLOUD_WORKFLOW_EXECUTION_ID"} for path in WORKFLOWS}
+    assert used == {name: {*told["given"], *workflow["given"]} for name, workflow in told["workflows"].items()}
 
 
 def test_what_the_workflow_launches_is_our_batch_job() -> None:
@@ -179,9 +196,11 @@ def test_what_the_workflow_launches_is_our_batch_job() -> None:
     assert set(asked["environment"]["additionalUserLabels"]) >= {"owner", "cost_center", "data_class", "execution"}
 
 
-def test_alerts_hear_what_the_workflow_says() -> None:
-    said = {body["args"]["json"]["penstock"] for _, body in steps(WORKFLOW["main"]["steps"]) if body.get("call") == "sys.log"}
+def test_alerts_hear_what_the_workflows_say() -> None:
+    said = {body["args"]["json"]["penstock"] for path in WORKFLOWS for _, body in steps(yaml.safe_load(path.read_text())["main"]["steps"]) if body.get("call") == "sys.log"}
     assert said == set(locals_of(BLOCKS)["told"]) == {"unbalanced", "drift", "failed", "overlap"}
+    (account,) = [re.findall(r'process\["(\w+)"\]', block.body["service_account"]) for block in BLOCKS if block.type == "google_workflows_workflow"]
+    assert all("roles/logging.logWriter" in locals_of(BLOCKS)["project_roles"][name] for name in account), "else no line is written, and nothing rings"
 
 
 def test_alerts_and_dashboard_name_counters_that_jobs_have() -> None:
@@ -199,3 +218,11 @@ def test_the_readme_says_what_was_never_applied() -> None:
     said = (INFRA / "README.md").read_text()
     assert "None of this was ever applied" in said and "Never seen" in said
     assert {block.type for block in BLOCKS if block.kind == "variable" and "default" not in block.body} == set(re.findall(r"(?m)^(\w+) += .*# required", said))
+
+
+def test_profiles_name_what_is_made() -> None:
+    told = locals_of(BLOCKS)
+    text = "\n".join(path.read_text() for path in (INFRA.parent / "templates/profiles").glob("*.yaml"))
+    assert set(re.findall(r"gs://my-project-[a-z]+-penstock-(\w+)/", text)) == {"staging", "templates", "raw", "replay"} <= set(told["buckets"])
+    assert set(re.findall(r"penstock-(\w+)@", text)) == {"worker", "replayer"} <= set(told["accounts"])
+    assert set(re.findall(r"cryptoKeys/(\w+)", text)) == {"dataflow", "failures"} and "subnetworks/penstock-workers" in text and "subscriptions/penstock-events" in text

@@ -230,6 +230,7 @@ def test_exclusion_by_info_types(matching: str, left: list[str], remark: str) ->
     assert found == (["2125550142"] if matching == INVERSE else ["7185550142"])
 
 
+@pytest.mark.timeout(300)
 def test_rules_on_a_long_text_take_time_by_its_length() -> None:
     """Squares of its findings or of its length would take minutes here."""
     by_type = exclusion(exclude_info_types={"info_types": [{"name": SSN}]}, matching_type=PARTIAL)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 from apache_beam.portability.api import beam_runner_api_pb2
 
@@ -21,18 +22,26 @@ from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_tables import apply, compare, wanted_tables
 from schemas.contract import load
+from schemas.errors import Reason, Stage
+from tests import kms_server
 from tests.bigquery_server import BigQuery
 from tests.dataflow_server import Dataflow
 from tests.gcs_server import Storage
+from tests.lakes import STARTED
 from tests.launcher import ACCOUNT, BUCKET, IMAGE, JOB_FILE, KEY, PROJECT, REGION, SUBNETWORK, Launched, flags, launch
 from tests.scan import Scan
 from tests.secret_server import VERSION, Service, serve
 from tests.secrets import files, planted
-from transforms.keys import PRIVATE, Keys
+from transforms.batch import refused_rows
+from transforms.keys import PRIVATE, PUBLIC, Keys
+from transforms.seal import seal
 
 STREAM = {"contract": "census", "subscription": f"projects/{PROJECT}/subscriptions/census", "output": f"bq://{PROJECT}.penstock", "keys": VERSION}
 BATCH = {"contract": "census", "input": "gs://raw/census/*", "output": f"bq://{PROJECT}.penstock", "keys": VERSION, "partition": "2026-03-04",
          "staging": f"gs://{BUCKET}/load"}
+REPLAY = {"failures": f"bq://{PROJECT}.penstock", "private_key": kms_server.VERSION, "keys": VERSION, "staging": f"gs://{BUCKET}/load"}
+REIDENTIFY = {"contract": "census", "output": f"bq://{PROJECT}.penstock", "sql": "select email, ssn from events", "columns": "email,ssn", "keys": VERSION,
+              "purpose": "fraud case 4711", "destination": f"bq://{PROJECT}.restricted.case", "requested_by": "ann@bank"}
 
 
 class Ground(NamedTuple):
@@ -62,18 +71,31 @@ def ground(tmp_path_factory, key_folder) -> Iterator[Ground]:
     server, address = serve(secrets)
     with Storage(folder / "gcs", "raw") as storage, BigQuery(PROJECT, gcs=str(folder / "gcs")) as bigquery:
         bigquery.store.make_dataset("penstock", {})
+        bigquery.store.make_dataset("restricted", {})
         for table in compare(client := connect(PROJECT, bigquery.url), here := Dataset(PROJECT, "penstock"), wanted_tables(load("census"), ""), Patience()):
             apply(client, here, table, Patience())
         for name, content in files(planted()).items():
             storage.put("raw", f"census/{name}", content)
+        refuse(bigquery, key_folder)
         yield Ground(folder, storage, bigquery, secrets, {"SECRET_MANAGER_EMULATOR_HOST": address, "BIGQUERY_EMULATOR_HOST": bigquery.url})
     server.stop(0)
+
+
+def refuse(bigquery: BigQuery, key_folder: Path) -> None:
+    """Failures of a run that is done: each line that holds a secret, sealed."""
+    lines = refused_rows(Stage.DECODE, [(Reason.UNKNOWN_FIELD, None, f"gs://raw/a:{at}", None, p.line) for at, p in enumerate(planted())])
+    for table, rows in (("failures", pa.Table.from_batches([seal(lines, "before", (key_folder / PUBLIC).read_bytes())])), ("runs", pa.table({
+            "run": ["before"], "job": ["batch"], "contract": ["census 1.0"], "reasons": ["{}"], "fingerprint": ["0"], "balanced": [True], "partitions": ["[]"],
+            "engine": ["{}"], "started": [STARTED], "ended": [STARTED], **{name: [0] for name in ("read", "stored", "repeated", "refused", "late")}}))):
+        bigquery.store.db.register("incoming", rows)
+        bigquery.store.db.execute(f"INSERT INTO penstock.{table} BY NAME SELECT * FROM incoming")
+        bigquery.store.db.unregister("incoming")
 
 
 @pytest.fixture(scope="module")
 def launched(ground) -> dict[str, Launched]:
     with ThreadPoolExecutor(2) as two:
-        jobs = {"stream": STREAM, "batch": BATCH}
+        jobs = {"stream": STREAM, "batch": BATCH, "replay": REPLAY, "reidentify": REIDENTIFY}
         return dict(zip(jobs, two.map(lambda job: ground.launch(job, jobs[job]), jobs), strict=True))
 
 
@@ -82,7 +104,7 @@ def job_of(launched: dict[str, Launched], name: str) -> dict[str, Any]:
     return launched[name].job  # type: ignore[return-value]
 
 
-@pytest.mark.parametrize(("name", "kind"), [("stream", "JOB_TYPE_STREAMING"), ("batch", "JOB_TYPE_BATCH")])
+@pytest.mark.parametrize(("name", "kind"), [("stream", "JOB_TYPE_STREAMING"), ("batch", "JOB_TYPE_BATCH"), ("replay", "JOB_TYPE_BATCH"), ("reidentify", "JOB_TYPE_BATCH")])
 def test_the_job_is_what_was_asked_for_and_safe(launched, name: str, kind: str) -> None:
     job = job_of(launched, name)
     environment = job["environment"]
@@ -98,7 +120,7 @@ def test_the_job_is_what_was_asked_for_and_safe(launched, name: str, kind: str) 
     assert ("enable_streaming_engine" in environment["experiments"]) == (name == "stream")
 
 
-@pytest.mark.parametrize("name", ["stream", "batch"])
+@pytest.mark.parametrize("name", ["stream", "batch", "replay", "reidentify"])
 def test_what_the_launcher_says_stands(launched, name: str) -> None:
     options = job_of(launched, name)["environment"]["sdkPipelineOptions"]["options"]
     assert {key: options[key] for key in LAUNCHERS} == {"runner": "DataflowRunner", "project": PROJECT, "region": REGION, "job_name": f"census-{name}",
@@ -106,7 +128,7 @@ def test_what_the_launcher_says_stands(launched, name: str) -> None:
     assert options["save_main_session"] is False and "setup_file" not in options and "requirements_file" not in options
 
 
-@pytest.mark.parametrize("name", ["stream", "batch"])
+@pytest.mark.parametrize("name", ["stream", "batch", "replay", "reidentify"])
 def test_no_secret_and_no_content_is_in_what_is_staged(launched, key_folder, name: str) -> None:
     job = job_of(launched, name)
     keys = {"master key": Keys(str(key_folder)).master(), "derived": Keys(str(key_folder)).derive("row digests"),
@@ -128,11 +150,15 @@ def pickled(graph: bytes) -> dict[str, bytes]:
 
 
 def test_nothing_is_done_but_the_job_file(launched, ground) -> None:
-    """Neither a wait, nor a load, nor a hold on the days: those are the workers'."""
+    """Neither a wait, nor a load, nor a hold on the days, nor a turn to replay: those are the workers'."""
     assert "its job file is gs://" in launched["batch"].text and "submitted" not in launched["batch"].text
-    assert ground.bigquery.ask("select count(*) as n from penstock.runs")[0]["n"] == 0
+    assert "failures are pending" in launched["replay"].text and "its job file is gs://" in launched["replay"].text
+    assert ground.bigquery.ask("select count(*) as n from penstock.runs")[0]["n"] == 1
     assert not [call for call in ground.bigquery.calls if call.startswith("POST") and call.endswith("/jobs") and "load" in call]
-    assert not [table for table in ground.bigquery.store.tables if "penstock_writing" in str(table)]
+    assert not [table for table in ground.bigquery.store.tables if "penstock_writing" in str(table) or "penstock_replaying" in str(table)]
+    assert not [call for call in ground.bigquery.calls if call.startswith(("PATCH", "PUT", "DELETE"))], "no turn is taken"
+    assert ("restricted", "case") not in ground.bigquery.store.tables and ("penstock", "reidentifications") not in ground.bigquery.store.tables
+    assert not [job for job in ground.bigquery.jobs.values() if "f.sealed AS sealed" in str(job)], "no failure is read"
 
 
 @pytest.mark.parametrize(("parameters", "expected"), [

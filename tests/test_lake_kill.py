@@ -39,10 +39,10 @@ def test_a_killed_run_leaves_the_tables_as_they_were_or_whole(tmp_path: Path, pr
             child = processes.Process(target=lakes.child_run, args=(tmp_path, number, fatal, say))
             child.start()
             if not fatal:
-                assert ready.poll(60)
+                assert ready.poll(240)
                 time.sleep(dice.uniform(0, 0.7))
                 child.kill()
-            child.join(60)
+            child.join(240)
             assert child.exitcode == -9 or not fatal
             if fatal in ("committed", "closing"):
                 survived.add(f"run{number}")
@@ -52,9 +52,9 @@ def test_a_killed_run_leaves_the_tables_as_they_were_or_whole(tmp_path: Path, pr
             assert survived <= there and (not fatal or there & {f"run{number}"} == survived & {f"run{number}"})
             survived = there
         halt.send("stop")
-        assert told.poll(60)
+        assert told.poll(240)
         reads, broken = told.recv()
-        reader.join(60)
+        reader.join(240)
         assert broken == [] and reads > 20
         assert {fatal for n, fatal in enumerate(deaths) if f"run{n}" in survived} >= {"committed", "closing"}
         with Lake.writer(str(tmp_path), CONTRACT, "cleaner"):
@@ -79,13 +79,13 @@ def test_two_processes_at_once(tmp_path: Path, processes: ForkServerContext, fir
         children.append(processes.Process(target=lakes.child_rival, args=(tmp_path, run, day, ids, replacing, theirs)))
         children[-1].start()
         turns.append(mine)
-    assert [turn.poll(60) and turn.recv() for turn in turns] == ["written", "written"]
+    assert [turn.poll(240) and turn.recv() for turn in turns] == ["written", "written"]
     ends = []
     for turn in turns:
         turn.send("commit")
-        ends.append(turn.poll(60) and turn.recv())
+        ends.append(turn.poll(240) and turn.recv())
     for child in children:
-        child.join(60)
+        child.join(240)
     assert ends[0] == "won" and loses in ends[1] and "run it again" in ends[1]
     reader = Lake.reader(str(tmp_path))
     stored = reader.query("SELECT text, count(*) AS n FROM events GROUP BY ALL ORDER BY ALL").to_pylist()
@@ -103,12 +103,12 @@ def test_two_processes_that_race_never_both_win(tmp_path: Path, processes: ForkS
             children.append(processes.Process(target=lakes.child_rival, args=(tmp_path, run, DAY, range(10), True, theirs)))
             children[-1].start()
             turns.append(mine)
-        assert all(turn.poll(60) and turn.recv() == "written" for turn in turns)
+        assert all(turn.poll(240) and turn.recv() == "written" for turn in turns)
         for turn in turns:
             turn.send("commit")
-        ends = sorted(str(turn.poll(60) and turn.recv()) for turn in turns)
+        ends = sorted(str(turn.poll(240) and turn.recv()) for turn in turns)
         for child in children:
-            child.join(60)
+            child.join(240)
         assert [end == "won" for end in ends].count(True) == 1 and any("replaced 2026-03-04" in end for end in ends)
     reader = Lake.reader(str(tmp_path))
     assert reader.query("SELECT count(*) AS n, count(DISTINCT text) AS runs FROM events").to_pylist() == [{"n": 10, "runs": 1}]

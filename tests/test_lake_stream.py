@@ -120,6 +120,7 @@ def test_the_connection_is_opened_anew_from_time_to_time(tmp_path: Path) -> None
         lake.tidy.runs = RENEWED
         lake.keep_up()
         assert lake.connection is not first and lake.tidy.connection is lake.connection
+        assert lake.connection.execute("SELECT current_setting('threads')").fetchone() == (1,), "as the first one has it"
         assert commit(lake, 2, range(5, 9)).stored == 4 and lake.state().number == 2
         lake.keep_up()
     assert Lake.reader(str(tmp_path / "out")).query("select count(*) as n from events").to_pylist() == [{"n": 9}]

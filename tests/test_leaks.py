@@ -30,6 +30,7 @@ from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import listed
 from schemas.contract import load
 from tests.failing_model import failing_contract
+from tests.leaking import settled
 from tests.pubsub_server import Broker
 from tests.runs import Seen, run
 from tests.scan import Scan, forms, pieces, views
@@ -68,8 +69,8 @@ def evidence(tmp_path_factory) -> Evidence:
     (folder / "in").mkdir()
     for name, content in files(SECRETS).items():
         (folder / "in" / name).write_bytes(content)
-    key_folder.make(folder / "keys")
-    key_folder.make(folder / "other")
+    for name in ("keys", "other"):
+        settled(folder / name)
     (folder / "a file").touch()
     failing = failing_contract(folder / "failing")
 

@@ -65,11 +65,11 @@ def test_nothing_that_a_run_shows_leaves_stages_or_sends_holds_a_secret(evidence
 def test_the_runs_went_as_they_should(evidence) -> None:
     runs, ask = evidence.runs, evidence.world.service.ask
     assert {name: seen.code for name, seen in runs.items()} == {
-        "batch killed": -9, "batch fails": 1, "batch": 0, "replay killed": -9, "replay fails": 1, "replay": 0, "a wrong key": 1, "graph": 0, "stream": 0,
+        "batch killed": -9, "batch fails": 1, "batch mended": 0, "no dataset": 2, "batch": 0, "replay killed": -9, "replay fails": 1, "replay": 0, "a wrong key": 1, "graph": 0, "stream": 0,
         "visits killed": -9, "visits": 0}
     assert "refused to load fails.failures: invalid" in runs["batch fails"].text() and "quotaExceeded" in runs["replay fails"].text()
-    books = {name: json.loads(runs[name].outputs["stdout"].splitlines()[-1]) for name in ("batch", "replay", "stream", "visits")}
-    assert all(b["balanced"] for b in books.values()) and books["batch"]["refused"] > 500 and books["replay"]["read"] > 500
+    books = {name: json.loads(runs[name].outputs["stdout"].splitlines()[-1]) for name in ("batch mended", "batch", "replay", "stream", "visits")}
+    assert all(b["balanced"] for b in books.values()) and books["batch"]["refused"] > 500 and books["batch"]["stored"] > 30 and books["replay"]["read"] > 500
     assert books["replay"]["stored"] >= len(KINDS) and books["stream"]["reasons"]["rejected_by_sink"] > 5
     assert not any(fault.times
                    for faults in (*(s.faults for s in evidence.world.services), *(w.faults for w in evidence.world.writes)) for fault in faults)
@@ -81,7 +81,7 @@ def test_the_runs_went_as_they_should(evidence) -> None:
         assert service.ask("SELECT sum(refused) AS n FROM tables.runs")[0]["n"] == sum(found.values())
 
 
-@pytest.mark.parametrize("start", ["batch killed/tmp/penstock-", "batch fails/staging/penstock-", "batch/bucket/raw/waits/", "replay killed/tmp/", "replay/tmp/"])
+@pytest.mark.parametrize("start", ["batch killed/tmp/penstock-", "batch fails/staging/penstock-", "batch mended/tmp/penstock-", "batch/bucket/raw/waits/", "replay killed/tmp/", "replay/tmp/"])
 def test_what_is_staged_was_looked_into(evidence, start) -> None:
     assert any(name.startswith(start) and ".parquet" in name and content.startswith(b"PAR1") for name, content in evidence.outputs.items())
 
@@ -93,8 +93,9 @@ def test_what_a_killed_run_leaves_is_staged_or_parked(evidence) -> None:
     assert ".parquet" in left <= {".parquet", ".parked", ".upload"}
     assert any(name.startswith("batch killed/tmp/") and ".parked" in name for name in evidence.outputs)
     assert {path.suffix for path in (folder / "replay killed" / "tmp").rglob("*") if path.is_file()} <= {".parquet", ".events", ".failures"}
-    for place in ("batch fails/tmp", "batch fails/staging", "batch/tmp", "batch/bucket/raw", "replay fails/tmp", "replay/tmp", "stream/tmp", "visits/tmp", "graph/tmp"):
+    for place in ("batch fails/tmp", "batch fails/staging", "batch mended/tmp", "batch/tmp", "batch/bucket/raw", "replay fails/tmp", "replay/tmp", "stream/tmp", "visits/tmp", "graph/tmp"):
         assert [path for path in (folder / place).rglob("*") if path.is_file()] == [], place
+    assert list((folder / "batch mended" / "tmp").iterdir()) == [], "nor any folder"
 
 
 def test_what_may_not_be_stored_was_sealed_on_each_way(evidence) -> None:

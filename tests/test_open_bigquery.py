@@ -1,31 +1,16 @@
 """Failures of a dataset of BigQuery opened, by a file or by a key version of Cloud KMS; and what opens nothing."""
 
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from pipelines.__main__ import main
-from tests.bigquery_server import BigQuery
 from tests.kms_server import VERSION, Service, serve
-from tests.replaying import replay, worlds
-from tests.test_replay_bigquery import OUT, as_new, fill, given
+from tests.replaying import replay
+from tests.test_replay_bigquery import OUT, as_new, given, made, service  # noqa: F401
 from transforms import keys
 
 
-@pytest.fixture(scope="module")
-def made(key_folder) -> dict[str, Path]:
-    return worlds(key_folder)
-
-
-@pytest.fixture
-def service(made) -> Iterator[BigQuery]:
-    with BigQuery("project") as service:
-        fill(service, made["old"])
-        yield service
-
-
-def test_failures_are_opened_as_on_a_lake_by_a_file_or_by_cloud_kms(made, service, capsys) -> None:
+def test_failures_are_opened_as_on_a_lake_by_a_file_or_by_cloud_kms(made, service, capsys) -> None:  # noqa: F811
     def told(*arguments: str) -> list[str]:
         assert main(["open", *arguments]) == 0
         return sorted(capsys.readouterr().out.splitlines())
@@ -51,13 +36,13 @@ def test_failures_are_opened_as_on_a_lake_by_a_file_or_by_cloud_kms(made, servic
 
 @pytest.mark.parametrize(("arguments", "code", "words"), [
     ([OUT, "--reason=bored"], 2, "--reason"), (["bq://project.none"], 2, "is no dataset"), ([OUT, "--private_key=nowhere"], 2, "cannot be read")])
-def test_what_cannot_be_opened(arguments, code, words, made, service, capsys) -> None:
+def test_what_cannot_be_opened(arguments, code, words, made, service, capsys) -> None:  # noqa: F811
     key = [] if any("private_key" in a for a in arguments) else [f"--private_key={made['keys'] / keys.PRIVATE}"]
     assert main(["open", *arguments, *key, f"--bigquery_endpoint={service.url}"]) == code
     assert words in capsys.readouterr().err
 
 
-def test_another_key_opens_nothing(made, service, tmp_path, capsys) -> None:
+def test_another_key_opens_nothing(made, service, tmp_path, capsys) -> None:  # noqa: F811
     keys.make(tmp_path / "other")
     other = f"--private_key={tmp_path / 'other' / keys.PRIVATE}"
     assert main(["open", OUT, other, f"--bigquery_endpoint={service.url}"]) == 1

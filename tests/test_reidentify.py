@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.reidentify import publish
-from pipelines.sinks import lake_audit
+from pipelines.reidentify_parts import publish
+from pipelines.sinks.audit import Reidentification
 from pipelines.sinks.lake import Lake
-from pipelines.sinks.lake_audit import Reidentification
-from pipelines.sinks.restricted import Part
+from pipelines.sinks.lake_audit import LakeAudit
+from pipelines.sinks.restricted import Part, RestrictedFolder
 from pipelines.tools.generate import write
 from schemas.contract import load
 from schemas.errors import Misconfigured
@@ -164,14 +164,15 @@ def test_the_audit_row_is_committed_first_and_once(tables, tmp_path) -> None:
     out, _ = tables
     row, later = _row(tmp_path / "d"), datetime(2026, 3, 5, tzinfo=timezone.utc)
     outcome = [Part("x", 5), Turned("email", 3, 1), Turned("ssn", 2, 0)]
+    committed = LakeAudit(str(out)), RestrictedFolder(str(tmp_path / "d"))
     with pytest.raises(OSError):  # there is nothing to reveal: the last step fails
-        publish(str(out), row, outcome, lambda: later)
+        publish(*committed, row, outcome, lambda: later)
     expected = replace(row, rows=5, turned_back=5, no_token=1, ended=later)
-    assert lake_audit.find(str(out), row.run) == expected
+    assert LakeAudit(str(out)).find(row.run) == expected
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / ".result.parquet.part").write_bytes(b"rows")
     for _ in range(2):  # a step that is tried again finds its work done
-        assert publish(str(out), row, outcome, lambda: later) == expected
+        assert publish(*committed, row, outcome, lambda: later) == expected
     assert (tmp_path / "d" / "result.parquet").read_bytes() == b"rows" and sum(r["run"] == row.run for r in audit(out)) == 1
 
 
@@ -179,13 +180,13 @@ def test_without_an_audit_row_nothing_is_shown(tmp_path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / ".result.parquet.part").touch()
     with pytest.raises((OSError, Misconfigured)):
-        publish(str(tmp_path / "no lake"), _row(tmp_path / "d"), [Part("x", 0)], lambda: datetime(2026, 3, 5, tzinfo=timezone.utc))
+        publish(LakeAudit(str(tmp_path / "no lake")), RestrictedFolder(str(tmp_path / "d")), _row(tmp_path / "d"), [Part("x", 0)], lambda: datetime(2026, 3, 5, tzinfo=timezone.utc))
     assert not (tmp_path / "d" / "result.parquet").exists()
 
 
 def test_the_audit_outlives_later_runs(tables, tmp_path) -> None:
     out, _ = tables
-    lake_audit.append(str(out), _row(tmp_path / "kept"))
+    LakeAudit(str(out)).append(_row(tmp_path / "kept"))
     rows = audit(out)
     with Lake.writer(str(out), load("census"), "later"):
         pass

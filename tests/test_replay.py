@@ -97,7 +97,7 @@ def test_a_replay_killed_on_the_way_leaves_nothing_half_done(made, tmp_path) -> 
         runs = ask(out, "select count(*) as n from runs where job = 'replay'")[0]["n"]
         child = context.Process(target=die, args=(options, step, nth, FEW))
         child.start()
-        child.join(60)
+        child.join(240)
         assert child.exitcode == -9
         assert ask(out, "select count(*) as n from runs where job = 'replay'")[0]["n"] == runs + 1
         marked = ask(out, "select outcome, count(*) as n from replays group by all")

@@ -29,7 +29,7 @@ from tests.replaying import ask, die, flags, replay, unsealed, worlds
 from transforms import keys
 
 OUT = "bq://project.ds"
-QUICK = Patience(seconds=3.0, first=0.02, answer=5.0, job=5.0)
+QUICK = Patience(seconds=60.0, first=0.02, answer=30.0, job=60.0)
 FEW = 12_000  # bytes of opened rows a run
 COMPARED = "* exclude (contract_version, policy_digest, run, watermark)"
 UPLOAD = "^PUT /upload/|^POST /upload/"
@@ -147,7 +147,7 @@ def test_killed_for_real_while_it_holds_days(made, service) -> None:
     context.set_forkserver_preload(["tests.replaying"])
     child = context.Process(target=die, args=(options(made, service), "failures", 1, 64 << 20))
     child.start()
-    child.join(60)
+    child.join(240)
     assert child.exitcode == -9
     held = [name for _, name in service.store.tables if name.startswith("penstock_writing_")]
     assert len(held) == service.ask("SELECT count(DISTINCT d) AS n FROM ds.events WHERE run IS NOT NULL")[0]["n"] > 0

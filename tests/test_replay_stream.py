@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.__main__ import main
 from schemas.contract import SHIPPED
+from tests.pubsub_clients import still
 from tests.pubsub_server import Broker
 from tests.replaying import ask, loosened, refuse
 from transforms import keys
@@ -18,8 +19,7 @@ WINDOWS = "select * exclude (run, contract_version, pane, is_late) from windows 
 
 @pytest.fixture
 def short() -> "Broker":
-    with Broker(shortest_deadline=1) as broker:
-        broker.create(TOPIC, SUBSCRIPTION, seconds=1)
+    with still(TOPIC, SUBSCRIPTION) as broker:
         yield broker
 
 

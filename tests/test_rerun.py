@@ -1,4 +1,4 @@
-"""The daily rerun, infra/rerun.workflow.yaml, run step by step against our Dataflow."""
+"""The daily workflows of infra/, run step by step: the rerun against our Dataflow; what looks at the books, its query by DuckDB."""
 
 import json
 import urllib.error
@@ -7,14 +7,17 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import yaml
 
 from pipelines.launch.metadata import spec
+from schemas import views
+from schemas.contract import load
 from tests.dataflow_server import Dataflow
 from tests.workflow_steps import Raised, Run, steps
 
-WORKFLOW = yaml.safe_load((Path(__file__).parent.parent / "infra/rerun.workflow.yaml").read_text())
+WORKFLOW, BOOKS = [yaml.safe_load((Path(__file__).parent.parent / f"infra/{name}.workflow.yaml").read_text()) for name in ("rerun", "books")]
 NOW = 1_795_000_000.0  # 2026-11-18 in UTC
 IMAGE = "europe-west4-docker.pkg.dev/test-project/penstock/penstock@sha256:" + 64 * "a"
 ENVIRONMENT = {
@@ -26,11 +29,11 @@ ENVIRONMENT = {
 
 
 class Rerun:
-    """Executions against a Dataflow. ends: states that the launched jobs come to, one after another; balanced, drift, elsewhere: what BigQuery
-    answers; lost: launches whose answer is lost on the way, after they were taken."""
+    """Executions against a Dataflow. ends: states that the launched jobs come to, one after another; balanced, drift: what BigQuery answers;
+    lost: launches whose answer is lost on the way, after they were taken."""
 
-    def __init__(self, service: Dataflow, *ends: str, balanced: int = 1, drift: float = 0.0, elsewhere: int = 0, lost: int = 0):
-        self.service, self.ends, self.books, self.lost = service, list(ends), (balanced, drift, elsewhere), lost
+    def __init__(self, service: Dataflow, *ends: str, balanced: int = 1, drift: float = 0.0, lost: int = 0):
+        self.service, self.ends, self.books, self.lost = service, list(ends), (balanced, drift), lost
         self.logged: list[dict[str, Any]] = []
         self.asked: list[dict[str, Any]] = []
         service.templates["gs://templates/batch.json"] = spec("batch", IMAGE)
@@ -151,12 +154,6 @@ def test_books_that_do_not_balance_or_are_not_there_ring(service, balanced: int)
     assert [line["penstock"] for line in rerun.logged] == ["unbalanced"]
 
 
-def test_other_runs_whose_books_do_not_balance_ring_too(service) -> None:
-    rerun = Rerun(service, "DONE", elsewhere=2)
-    assert rerun.run()["launches"] == 1
-    assert rerun.logged == [{"penstock": "unbalanced", "runs": 2}]
-
-
 @pytest.mark.parametrize(("drift", "told"), [(0.4, []), (-0.9, ["drift"]), (3.0, ["drift"])])
 def test_a_volume_far_from_the_median_is_told(service, drift: float, told: list[str]) -> None:
     rerun = Rerun(service, "DONE", drift=drift)
@@ -164,9 +161,56 @@ def test_a_volume_far_from_the_median_is_told(service, drift: float, told: list[
     assert [line["penstock"] for line in rerun.logged] == told
 
 
-def test_every_step_has_a_name_of_its_own_and_jumps_stay_in_their_list() -> None:
-    names = [name for name, _ in steps(WORKFLOW["main"]["steps"])]
-    assert len(names) == len(set(names)) > 20
-    outer = {next(iter(entry)) for entry in WORKFLOW["main"]["steps"]}
-    jumps = {target for _, body in steps(WORKFLOW["main"]["steps"]) for target in [body.get("next"), *(case.get("next") for case in body.get("switch", []))] if target}
+HOURS = [  # of a stream's runs: hours before now that one ended, rows stored, missing
+    (24, 100, 0), *((24 * day, 100, 0) for day in range(2, 16))]
+
+
+@pytest.mark.parametrize(("runs", "unbalanced", "drift"), [
+    ([], 0, 0.0),
+    (HOURS, 0, 0.0),
+    ([*HOURS, *HOURS], 0, 0.0),  # an append that was sent twice
+    ([(24, 30, 0), *HOURS[1:]], 0, -0.7),
+    (HOURS[1:], 0, -1.0),  # the source stopped
+    ([(24, 250, 0), *HOURS[1:]], 0, 1.5),
+    ([*HOURS, (0.5, 7, 3)], 0, 0.0),  # may still be under way
+    ([*HOURS, (2, 7, 3), (11, 7, 3)], 2, 0.0),
+    ([*HOURS, (40, 0, 3)], 0, 0.0),
+])
+def test_the_books_of_streams_are_looked_at(runs: list[tuple[float, int, int]], unbalanced: int, drift: float) -> None:
+    logged: list[dict[str, Any]] = []
+
+    def call(name: str, given: dict[str, Any]) -> Any:
+        if name == "sys.log":
+            logged.append(given["json"])
+            return None
+        assert given["auth"] == {"type": "OAuth2"} and given["body"]["useLegacySql"] is False
+        return {"body": {"rows": [{"f": [{"v": str(value)} for value in answered(given["body"]["query"], runs)]}]}}
+
+    found = Run(call, ENVIRONMENT, NOW).main(BOOKS, {})
+    assert found["unbalanced"] == unbalanced and found["drift"] == pytest.approx(drift)
+    assert [line["penstock"] for line in logged] == (["drift"] if abs(drift) > 0.5 else []) + (["unbalanced"] if unbalanced else [])
+
+
+def answered(sql: str, runs: list[tuple[float, int, int]]) -> tuple[Any, ...]:
+    """The one row of the books' query, over a ledger and its view, as if it were noon (UTC)."""
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE runs (run VARCHAR, job VARCHAR, contract VARCHAR, read BIGINT, stored BIGINT, repeated BIGINT, refused BIGINT, started TIMESTAMP, "
+                           "ended TIMESTAMP, balanced BOOLEAN)")
+        for hours, stored, missing in runs:
+            connection.execute("INSERT INTO runs SELECT ?, 'stream', 'c 1', ?, ?, 0, 0, ended, ended, ? FROM (SELECT TIMESTAMP '2026-11-18 12:00' - ? * INTERVAL 1 MINUTE AS ended)",
+                               [f"at {hours}", stored + missing, stored, not missing, round(hours * 60)])
+        view = views.duckdb(load("census"))["unbalanced_runs"]
+        connection.execute(f"CREATE VIEW unbalanced_runs AS {view.sql}")
+        found = connection.execute(sql.replace("APPROX_QUANTILES(stored, 2)[OFFSET(1)]", "MEDIAN(stored)").replace("CURRENT_TIMESTAMP", "TIMESTAMP '2026-11-18 12:00'")
+                                   .replace("CURRENT_DATE", "DATE '2026-11-18'")).fetchone()
+        assert found
+        return found
+
+
+@pytest.mark.parametrize(("workflow", "least"), [(WORKFLOW, 20), (BOOKS, 6)])
+def test_every_step_has_a_name_of_its_own_and_jumps_stay_in_their_list(workflow: dict[str, Any], least: int) -> None:
+    names = [name for name, _ in steps(workflow["main"]["steps"])]
+    assert len(names) == len(set(names)) > least
+    outer = {next(iter(entry)) for entry in workflow["main"]["steps"]}
+    jumps = {target for _, body in steps(workflow["main"]["steps"]) for target in [body.get("next"), *(case.get("next") for case in body.get("switch", []))] if target}
     assert jumps - {"break"} <= outer

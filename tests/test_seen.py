@@ -4,7 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.deduplicate import CONFLICT, KEEP, REPEAT, Marks, deduplicate
+from transforms.deduplicate import CONFLICT, KEEP, REPEAT, deduplicate
+from transforms.marks import Marks
 from transforms.seen import Failed, Seen
 
 DAY = 86_400_000_000

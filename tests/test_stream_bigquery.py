@@ -20,13 +20,10 @@ from pipelines.sinks.bigquery_lease import Lease
 from tests.bigquery_server import BigQuery
 from tests.bigquery_write_server import BigQueryWrite, Fault
 from tests.kills import Drive, drive
+from tests.pubsub_clients import still
 from tests.pubsub_server import Broker
-from tests.runs import run
-from tests.scan import Scan
-from tests.secrets import files, planted
 from tests.test_stream import SUBSCRIPTION, TOPIC, ask, different, publish, short, until  # noqa: F401
 from tests.test_stream import stream as stream_lake
-from transforms import keys
 
 BOOKS = ("read", "stored", "repeated", "refused", "reasons")
 
@@ -87,8 +84,7 @@ def test_books_are_the_publishers(short, place, capsys, tmp_path, key_folder) ->
 def test_windows_are_those_of_a_lake(short, place, capsys, tmp_path, key_folder, contract) -> None:  # noqa: F811
     """The same messages into both, with rows that join sessions, in two lives each."""
     columns = "* exclude (run, pane, is_late, model_name, model_version, model_digest)"
-    with Broker(shortest_deadline=1) as other:
-        other.create(TOPIC, SUBSCRIPTION, seconds=1)
+    with still(TOPIC, SUBSCRIPTION) as other:
         for more in (["--rows=600", "--disorder=60s", "--repeats=0.02"], ["--rows=1200", "--disorder=60s", "--late=0.02"]):
             for broker in (short, other):
                 publish(broker, tmp_path, contract, *more)
@@ -139,7 +135,7 @@ def test_one_writes_at_a_time(short, place, capsys, tmp_path, census, key_folder
         assert f"is being written by the stream of {SUBSCRIPTION} on " in capsys.readouterr().err
     finally:
         job.send_signal(signal.SIGTERM)
-        out, err = job.communicate(timeout=30)
+        out, err = job.communicate(timeout=120)
     assert job.returncode == 0 and json.loads(out.splitlines()[-1])["stored"] == 100, err
     nightly = Lease(Jobs(connect("project", place.service.url), "EU", Patience()), Dataset("project", "ds"), "nightly", [date(2026, 3, 4)])
     nightly.take()
@@ -166,27 +162,8 @@ def test_what_cannot_run_says_why_and_leaves_nothing(short, place, key_folder, t
     assert not (tmp_path / ".penstock").exists() and place.write.calls == []
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1800)
 def test_killed_again_and_again_it_loses_nothing_and_stores_nothing_twice() -> None:
     """By SIGKILL, while calls fail; every step of a commit is in test_stream_bigquery_commit, and by SIGKILL in `make kill`."""
     report = drive(Drive("weblog", 3, seed=2, bigquery=True))
     assert report.faults == {} and report.figures["stored"] > 500 and report.figures["windows"] > 50
-
-
-def test_nothing_that_a_stream_sends_shows_or_leaves_holds_a_secret(short, place, tmp_path) -> None:  # noqa: F811
-    secrets = planted()
-    lines = [line for name, content in files(secrets).items() if name.endswith(".ndjson") for line in content.splitlines() if line.strip()]
-    short.publish(TOPIC, lines)
-    keys.make(tmp_path / "keys")
-    place.write.streams.rejects = lambda table, row: table[1] == "events" and row["id_hash"] % 5 == 0
-    place.write.faults = [Fault("^append .*events", "lost"), Fault("^commit", "lost")]
-    seen = run(tmp_path / "world", *arguments(short, place, tmp_path / "keys", "--until_idle=1s", "--max_messages=100"))
-    assert seen.code == 0, seen.text()
-    outputs = dict(seen.outputs)
-    assert any("stream.trying" in what for what in outputs)
-    outputs |= {f"request {n}": body for n, body in enumerate(place.service.bodies)}
-    outputs |= {f"table {name}": repr(place.ask(f"select * from ds.{name}")).encode() for name in ("events", "failures", "runs")}
-    found = Scan({p.label: p.secret for p in secrets}).of(outputs)
-    assert not found, sorted(found)[:5]
-    (row,) = place.ask("select sum(stored) as stored, sum(refused) as refused, count(*) as runs from ds.runs")
-    assert row["stored"] > 30 and row["refused"] > 30 and place.ask("select count(*) as n from ds.failures where reason = 'rejected_by_sink'")[0]["n"] > 5

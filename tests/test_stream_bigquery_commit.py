@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -30,7 +31,8 @@ from transforms.ledger import LedgerRow, Tally
 from transforms.seen import Failed
 
 NOW = datetime(2026, 3, 6, 10, tzinfo=timezone.utc)
-QUICK = Patience(seconds=1.5, first=0.02, answer=5.0, job=5.0)
+QUICK = Patience(seconds=60.0, first=0.02, answer=30.0, job=60.0)
+SHORT = replace(QUICK, seconds=0.5)
 HERE = Dataset("project", "ds")
 COMMIT_STEPS = [step for step in BIGQUERY_STEPS if step.startswith(("prepared", "intended", "committed"))]
 
@@ -43,7 +45,7 @@ class World:
     """A dataset with the tables of CONTRACT, its servers, and a machine of streams."""
 
     def __init__(self, service: BigQuery, write: BigQueryWrite, folder: Path, ring: Keys) -> None:
-        self.service, self.write, self.folder, self.pem, self.lives = service, write, folder, ring.public_pem(), 0
+        self.service, self.write, self.folder, self.pem, self.lives, self.patience = service, write, folder, ring.public_pem(), 0, QUICK
 
     def opened(self, machine: str = "here", fatal: str = "") -> StreamDataset:
         """Another process on a machine; fatal: the step of a commit at which it dies."""
@@ -52,7 +54,7 @@ class World:
                 raise Dead
 
         self.lives += 1
-        target = StreamTarget.of("bq://project.ds", CONTRACT, self.service.url, self.write.host, QUICK)
+        target = StreamTarget.of("bq://project.ds", CONTRACT, self.service.url, self.write.host, self.patience)
         return StreamDataset(target, f"2026030{self.lives}T000000Z-aaaaaa", "projects/p/subscriptions/s", self.pem, at, self.folder / machine)
 
     def let_go(self) -> None:
@@ -92,6 +94,16 @@ def commit(tables: StreamDataset, number: int, ids: range, sealed: int = 0, late
     return tables.commit(Finished(run, number, NOW, laid, [Tally("read", "", len(ids) + sealed + off)], number * 10, number * 10 + 5, failed=Failed(known)))
 
 
+def one_run_and_half_of_another(world: World, step: str) -> None:
+    """Of five events, and of four events and two failures, whose process dies at a step."""
+    with world.opened() as tables:
+        tables.state()
+        commit(tables, 1, range(5))
+    with pytest.raises(Dead), world.opened(fatal=step) as tables:
+        tables.state()
+        commit(tables, 2, range(5, 9), sealed=2)
+
+
 def test_a_run_is_in_the_tables_and_the_state_comes_back(world) -> None:
     with world.opened() as tables:
         assert (tables.state(), tables.days(), tables.failed("file")) == (State(0, None, None), [], [])
@@ -121,12 +133,7 @@ def test_what_a_run_has_no_rows_of_costs_no_stream(world) -> None:
 @pytest.mark.parametrize("machine", ["here", "elsewhere"])
 @pytest.mark.parametrize("step", COMMIT_STEPS)
 def test_a_run_whose_process_ends_at_a_step_is_whole_or_not_there(step, machine, world) -> None:
-    with world.opened() as tables:
-        tables.state()
-        commit(tables, 1, range(5))
-    with pytest.raises(Dead), world.opened(fatal=step) as tables:
-        tables.state()
-        commit(tables, 2, range(5, 9), sealed=2)
+    one_run_and_half_of_another(world, step)
     with world.opened(machine) as tables:
         state = tables.state()
         begun = step != "prepared"
@@ -152,12 +159,7 @@ def test_the_proof_sees_a_run_that_is_left_half_committed(world) -> None:
                                                          ("committed failures", [(2, 6, 4, 2, True)], State(2, 20, 25))])
 def test_of_a_run_whose_streams_are_gone_what_the_tables_hold_is_counted(step, books, expected, world) -> None:
     """As where nobody came for weeks: BigQuery keeps no stream for ever. The watermark stays where a part is missing."""
-    with world.opened() as tables:
-        tables.state()
-        commit(tables, 1, range(5))
-    with pytest.raises(Dead), world.opened(fatal=step) as tables:
-        tables.state()
-        commit(tables, 2, range(5, 9), sealed=2)
+    one_run_and_half_of_another(world, step)
     world.write.streams.known.clear()
     for _ in range(2):
         with world.opened() as tables:
@@ -250,6 +252,7 @@ def test_what_passes_is_waited_for_and_stored_once(name, world) -> None:
 
 @pytest.mark.parametrize("fault", [Fault("^create .*events", "RESOURCE_EXHAUSTED", times=99), Fault("^finalize", "UNAVAILABLE", times=99)])
 def test_a_service_that_stays_away_leaves_the_tables_as_they_were(fault, world) -> None:
+    world.patience = SHORT
     with world.opened() as tables:
         tables.state()
         world.write.faults = [fault]
@@ -263,6 +266,7 @@ def test_a_service_that_stays_away_leaves_the_tables_as_they_were(fault, world) 
 
 @pytest.mark.parametrize("table", ["events", "failures", "runs"])
 def test_a_commit_that_stops_half_way_is_finished_before_the_run_is_done_again(table, world) -> None:
+    world.patience = SHORT
     with world.opened() as tables:
         tables.state()
         world.write.faults = [Fault(f"^commit .*/{table}$", "UNAVAILABLE", times=99)]

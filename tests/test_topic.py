@@ -18,7 +18,7 @@ from tests.pubsub_faults import Fault, Faults
 def test_a_service_that_does_not_take_it(kind, error, text, broker):
     broker.faults = Faults(Fault(kind, "Publish", after=1))
     client = Client(broker.host).start()
-    told = Topic(publisher(broker.host), client.topic, "t").publish([[line(i)] for i in range(3)], patience=0.3)
+    told = Topic(publisher(broker.host), client.topic, "t").publish([[line(i)] for i in range(3)], patience=3.0)
     assert [made.sample.id for made in next(told)] == ["0"]
     with pytest.raises(error, match=text):
         list(told)

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import grpc
+from google.api_core import exceptions
+from google.api_core.retry import Retry, if_exception_type
 from google.auth.exceptions import GoogleAuthError
 
 from schemas.errors import Fault, Misconfigured
@@ -54,6 +56,12 @@ def connect(service: Service, endpoint: str = "", environment: Mapping[str, str]
     except GoogleAuthError:
         raise Misconfigured([Fault("credentials", "there are none that Google's libraries can find",
                                    f"run as a service account with {service.role}, or set GOOGLE_APPLICATION_CREDENTIALS")]) from None
+
+
+def again(seconds: float) -> Retry:
+    """Tries a call that may be sent twice again, for so long, while the service is away or has too much to do."""
+    passing = if_exception_type(exceptions.ServiceUnavailable, exceptions.DeadlineExceeded, exceptions.ResourceExhausted, exceptions.InternalServerError)
+    return Retry(predicate=passing, initial=0.2, maximum=5.0, timeout=seconds)
 
 
 def faults(service: Service, endpoint: str, environment: Mapping[str, str] = os.environ) -> list[Fault]:

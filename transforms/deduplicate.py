@@ -8,7 +8,7 @@ already count as copies that came before.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import apache_beam as beam
 import numpy as np
@@ -22,19 +22,9 @@ from schemas.errors import Reason, Stage
 from transforms.batch import CONTENT_HASH, DAY, ID_HASH, ORIGIN, WATERMARK, keep, refused_rows, with_column
 from transforms.fates import REFUSED, REPEATED
 from transforms.ledger import Tally, count
+from transforms.marks import Marks
 from transforms.park import Park, Parked
 from transforms.rows import as_json
-
-Int64s = npt.NDArray[np.int64]
-
-
-class Marks(NamedTuple):
-    """What is compared of a set of rows: digests of id and content, event time in microseconds. Same length, int64."""
-
-    ids: Int64s
-    contents: Int64s
-    times: Int64s
-
 
 KEEP, REPEAT, CONFLICT = 0, 1, 2
 
@@ -95,22 +85,26 @@ class Deduplicate(beam.PTransform):
     """(block key, batch) pairs to batches; outputs `refused` (REFUSED batches) and `tally` (Tally).
 
     stored: answers what is stored already on the days of the input, a horizon to either side. shards: how many groups the
-    ids are compared in; one holds about two million rows comfortably.
+    ids are compared in; one holds about two million rows comfortably. copies: in place of stored, is asked for the ids of a
+    group. repeats: gives an output of this name, batches of the column ORIGIN of rows that repeat.
     """
 
-    def __init__(self, contract: Contract, park: Park, stored: Stored = Nothing(), shards: int = 1) -> None:
+    def __init__(self, contract: Contract, park: Park, stored: Stored = Nothing(), shards: int = 1, copies: "Copies | None" = None,
+                 repeats: bool = False) -> None:
         super().__init__()
-        self.contract, self.park, self.stored, self.shards = contract, park, stored, shards
+        self.contract, self.park, self.shards, self.repeats = contract, park, shards, repeats
+        self.copies = copies or _Around(stored, contract.horizon)
 
     @no_annotations  # Beam reads types off the DoFn; a transform with several outputs has none
     def expand(self, blocks: beam.PCollection[tuple[str, pa.RecordBatch]]) -> beam.pvalue.DoOutputsTuple:
         parked = blocks | "Park" >> beam.ParDo(_ParkFn(self.contract, self.park, self.shards)).with_outputs("marks", main="parked")
         verdicts = (parked.marks
                     | "ByShard" >> beam.GroupByKey()
-                    | "Judge" >> beam.ParDo(_JudgeFn(self.contract.horizon, self.stored)).with_output_types(tuple[str, bytes]))
+                    | "Judge" >> beam.ParDo(_JudgeFn(self.contract.horizon, self.copies)).with_output_types(tuple[str, bytes]))
         return ({"parked": parked.parked, "verdicts": verdicts}
                 | "ByBlock" >> beam.CoGroupByKey()
-                | "Fetch" >> beam.ParDo(_FetchFn(self.contract, self.park)).with_outputs("refused", "tally", main="events"))
+                | "Fetch" >> beam.ParDo(_FetchFn(self.contract, self.park, self.repeats)).with_outputs(
+                    "refused", "tally", *(["repeats"] if self.repeats else []), main="events"))
 
 
 class Sift(beam.PTransform):
@@ -150,14 +144,14 @@ class _ParkFn(beam.DoFn):
 
 
 class _JudgeFn(beam.DoFn):
-    def __init__(self, horizon: timedelta, stored: Stored) -> None:
-        self.horizon, self.stored = horizon, stored
+    def __init__(self, horizon: timedelta, copies: Copies) -> None:
+        self.horizon, self.copies = horizon, copies
 
     def process(self, element: tuple[int, Iterable[tuple[str, pa.RecordBatch]]]) -> Iterator[tuple[str, bytes]]:
         marks = sorted(element[1], key=lambda keyed: keyed[0])
         ids, contents, times = (np.concatenate([m[name].to_numpy() for _, m in marks]) for name in ("ids", "contents", "times"))
-        first, last = (date(1970, 1, 1) + timedelta(microseconds=int(t)) for t in (times.min(), times.max()))
-        verdicts = deduplicate(Marks(ids, contents, times), self.horizon, self.stored(_earlier(first, self.horizon), _later(last, self.horizon)))
+        rows = Marks(ids, contents, times)
+        verdicts = deduplicate(rows, self.horizon, self.copies(rows))
         start = 0
         for key, part in marks:
             mine = verdicts[start:start + part.num_rows]
@@ -168,26 +162,34 @@ class _JudgeFn(beam.DoFn):
                 yield key, np.stack([positions, mine[judged].astype(np.int32)]).tobytes()
 
 
-def _earlier(day: date, horizon: timedelta) -> date:
-    return day - horizon - timedelta(days=1) if day - date.min > horizon + timedelta(days=1) else date.min
+@dataclass(frozen=True)
+class _Around:
+    """What is stored on the days of rows, a horizon to either side, as Copies."""
 
+    stored: Stored
+    horizon: timedelta
 
-def _later(day: date, horizon: timedelta) -> date:
-    return day + horizon + timedelta(days=1) if date.max - day > horizon + timedelta(days=1) else date.max
+    def __call__(self, rows: Marks) -> Marks | None:
+        first, last = (date(1970, 1, 1) + timedelta(microseconds=int(t)) for t in (rows.times.min(), rows.times.max()))
+        reach = self.horizon + timedelta(days=1)
+        return self.stored(first - reach if first - date.min > reach else date.min, last + reach if date.max - last > reach else date.max)
 
 
 class _FetchFn(beam.DoFn):
-    def __init__(self, contract: Contract, park: Park) -> None:
-        self.contract, self.park = contract, park
+    def __init__(self, contract: Contract, park: Park, repeats: bool) -> None:
+        self.contract, self.park, self.repeats = contract, park, repeats
 
     def process(self, element: tuple[str, dict[str, Any]]) -> Iterator[
-            pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["tally"], Tally]]:
+            pa.RecordBatch | TaggedOutput[Literal["refused"], pa.RecordBatch] | TaggedOutput[Literal["repeats"], pa.RecordBatch]
+            | TaggedOutput[Literal["tally"], Tally]]:
         key, grouped = element
         (parked,) = grouped["parked"]
         batch = self.park.fetch(key, parked)
         judged = [np.frombuffer(v, np.int32).reshape(2, -1) for v in grouped["verdicts"]]
         positions, verdicts = np.concatenate(judged, axis=1) if judged else np.zeros((2, 0), np.int32)
         kept, conflicts, repeated = parted(batch, positions, verdicts, self.contract)
+        if repeated and self.repeats:
+            yield TaggedOutput("repeats", batch.select([ORIGIN]).take(pa.array(positions[verdicts == REPEAT])))
         yield from told_apart(kept, conflicts, repeated)
 
 

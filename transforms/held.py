@@ -11,7 +11,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from transforms.deduplicate import Marks
+from transforms.marks import Marks, joined
 
 FRESH = 32  # small chunks before they are merged
 _MOST = 1 << 15  # rows in a merged chunk: under a megabyte, far below what a runner takes as one value
@@ -37,15 +37,8 @@ def size(chunk: bytes) -> int:
 def copies(chunks: Sequence[bytes], ids: "np.typing.NDArray[np.int64]") -> Marks | None:
     """The rows in the chunks that have these ids, sorted by id; None where there are none."""
     wanted = np.unique(ids)
-    found = []
-    for chunk in chunks:
-        marks = _unpacked(chunk)
-        low, high = np.searchsorted(marks.ids, wanted, "left"), np.searchsorted(marks.ids, wanted, "right")
-        there = np.flatnonzero(high > low)
-        if len(there):
-            at = np.concatenate([np.arange(low[i], high[i]) for i in there])
-            found.append(Marks(*(column[at] for column in marks)))
-    return _sorted(found) if found else None
+    found = [marks for chunk in chunks if len((marks := _unpacked(chunk).with_ids(wanted)).ids)]
+    return joined(found) if found else None
 
 
 def settled(old: Sequence[bytes], fresh: Sequence[bytes], horizon: timedelta) -> tuple[list[bytes], bool]:
@@ -84,18 +77,12 @@ def _merged(chunks: Sequence[bytes]) -> bytes:
     if len(chunks) == 1:
         return chunks[0]
     heads = [_HEAD.unpack_from(c) for c in chunks]
-    return _packed(_sorted([_unpacked(c) for c in chunks]), min(h[0] for h in heads), max(h[1] for h in heads))
+    return _packed(joined(_unpacked(c) for c in chunks), min(h[0] for h in heads), max(h[1] for h in heads))
 
 
 def _packed(rows: Marks, first: int, last: int) -> bytes:
-    return _HEAD.pack(first, last) + np.stack(_sorted([rows])).astype("<i8").tobytes()
+    return _HEAD.pack(first, last) + np.stack(rows.by_id()).astype("<i8").tobytes()
 
 
 def _unpacked(chunk: bytes) -> Marks:
     return Marks(*np.frombuffer(chunk, "<i8", offset=_HEAD.size).reshape(3, -1))
-
-
-def _sorted(parts: Sequence[Marks]) -> Marks:
-    columns = [np.concatenate(column) for column in zip(*parts)]
-    order = np.argsort(columns[0], kind="stable")
-    return Marks(*(column[order] for column in columns))

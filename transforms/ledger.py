@@ -7,9 +7,9 @@ Beam's counters (namespace penstock), named by fate, and to this process's progr
 import json
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from apache_beam.metrics import Metrics
 
@@ -61,6 +61,19 @@ class LedgerRow:
     @property
     def balanced(self) -> bool:
         return self.read == self.ended_rows and self.refused == sum(self.reasons.values())
+
+    def values(self, balanced: bool | None = None) -> dict[str, Any]:
+        """What the table `runs` holds of it, by column; balanced: where that is not its own."""
+        row = {each.name: getattr(self, each.name) for each in fields(self)}
+        return row | {"reasons": json.dumps(self.reasons), "partitions": json.dumps(self.partitions),
+                      "balanced": self.balanced if balanced is None else balanced}
+
+    @staticmethod
+    def of(values: dict[str, Any]) -> "tuple[LedgerRow, bool]":
+        """(the row, whether it balanced) of what `runs` holds."""
+        row = values | {"reasons": json.loads(values["reasons"]), "partitions": tuple(json.loads(values["partitions"]))}
+        balanced = bool(row.pop("balanced"))
+        return LedgerRow(**row), balanced
 
     def ways(self) -> str:
         """How many rows came, and how they ended: for books that do not balance."""

@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from transforms.deduplicate import Marks
+from transforms.marks import Marks, joined
 
 _EPOCH = date(1970, 1, 1)
 _DAY = 86_400_000_000  # microseconds
@@ -43,23 +43,18 @@ class Seen:
         for day in [d for d, since in self._kept_from.items() if d >= first and since > low]:
             self._drop(day)
         wanted = np.unique(rows.ids)
-        found = []
-        for day in sorted(d for d in self._on_disk | self._days.keys() if first <= d <= last):
-            for marks in self._chunks(day):
-                start, stop = np.searchsorted(marks.ids, wanted, "left"), np.searchsorted(marks.ids, wanted, "right")
-                if (stop > start).any():
-                    at = np.concatenate([np.arange(a, b) for a, b in zip(start, stop) if b > a])
-                    found.append(Marks(*(column[at] for column in marks)))
-        return _sorted(found) if found else None
+        days = sorted(d for d in self._on_disk | self._days.keys() if first <= d <= last)
+        found = [there for day in days for marks in self._chunks(day) if len((there := marks.with_ids(wanted)).ids)]
+        return joined(found) if found else None
 
     def add(self, rows: Marks) -> None:
         """Adds rows that are stored: call it when they are committed, not before."""
         days = rows.times // _DAY
         for day in np.unique(days).tolist():
             chunks = self._chunks(day)
-            chunks.append(_sorted([Marks(*(column[days == day] for column in rows))]))
+            chunks.append(Marks(*(column[days == day] for column in rows)).by_id())
             while len(chunks) > 1 and len(chunks[-2].ids) < 2 * len(chunks[-1].ids):
-                chunks[-2:] = [_sorted(chunks[-2:])]
+                chunks[-2:] = [joined(chunks[-2:])]
 
     def forget(self, greatest: int) -> None:
         """Forgets what a row near this time (microseconds) cannot need; its day is read again where one does."""
@@ -89,12 +84,6 @@ class Seen:
         if day not in self._days:
             self._days[day] = [self.load(_EPOCH + timedelta(days=day))] if day in self._on_disk else []
         return self._days[day]
-
-
-def _sorted(parts: list[Marks]) -> Marks:
-    columns = [np.concatenate(column) for column in zip(*parts)]
-    order = np.argsort(columns[0], kind="stable")
-    return Marks(*(column[order] for column in columns))
 
 
 class Failed:

@@ -21,7 +21,8 @@ from transforms.channel import is_loopback
 
 RUNNING = ("RUNNING", "DRAINING", "PENDING", "QUEUED", "CANCELLING", "PAUSING", "PAUSED", "RESOURCE_CLEANING_UP")  # states before the end
 UPDATABLE = ("RUNNING", "DRAINING")  # those that Beam's launcher looks for
-_SECONDS = 60.0
+_SECONDS = 60.0  # for an answer
+_PATIENCE = 30.0
 _PASSING = (exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.TooManyRequests, exceptions.GatewayTimeout,
             requests.exceptions.ConnectionError, requests.exceptions.Timeout)
 _WRONG = {  # what mends itself never
@@ -50,7 +51,7 @@ class Job(NamedTuple):
 class Dataflow:
     """A project's jobs in a region. Methods raise Misconfigured for what mends itself never, Transient for what may pass."""
 
-    def __init__(self, project: str, region: str, endpoint: str = "", patience: float = _SECONDS) -> None:
+    def __init__(self, project: str, region: str, endpoint: str = "", patience: float = _PATIENCE) -> None:
         """endpoint: a URL; "" for Google's. patience: seconds that questions are tried again. Raises Misconfigured."""
         self._place = {"project_id": project, "location": region}
         self._again = Retry(predicate=if_exception_type(*_PASSING), initial=0.2, maximum=5.0, timeout=patience)
@@ -61,7 +62,8 @@ class Dataflow:
         """The id of the job that the service made of the template; "" where it only validated the request."""
         request = api.LaunchFlexTemplateRequest(launch_parameter=parameter, validate_only=validate_only, **self._place)
         retry = self._again if validate_only else None
-        answer = _asked("flexTemplates:launch", lambda: self._templates.launch_flex_template(request, retry=retry, timeout=_SECONDS))
+        answer = _asked("flexTemplates:launch", lambda: self._templates.launch_flex_template(request, retry=retry, timeout=_SECONDS),
+                        "ask again" if validate_only else "look with `penstock launch status` whether the job is there; where it is not, launch again")
         return str(answer.job.id)
 
     def jobs(self, name: str) -> list[Job]:
@@ -90,19 +92,24 @@ def _job(job: api.Job) -> Job:
                created)
 
 
-def _asked(what: str, call: Callable[[], T]) -> T:
-    """What the call answers. Google's own text is shown where it finds fault with a request: it speaks of names and parameters, there are no rows yet."""
+def _asked(what: str, call: Callable[[], T], again: str = "ask again") -> T:
+    """What the call answers. Google's own text is shown where it finds fault with a request: it speaks of names and parameters, there are no rows yet.
+
+    again: what to do where nothing is answered.
+    """
     try:
         return call()
     except exceptions.BadRequest as error:
-        raise Misconfigured([Fault(f"Dataflow, {what}", f"refuses the request: {error.message}", "mend the profile, or the template")]) from None
+        raise Misconfigured([Fault(f"Dataflow, {what}", f"refuses the request: {re.sub('^[A-Z]+ http[^ ]+: ', '', str(error.message))}",
+                                   "mend the profile, or the template")]) from None
     except tuple(_WRONG) as error:
         problem, remedy = _WRONG[type(error)]
         raise Misconfigured([Fault(f"Dataflow, {what}", problem, remedy)]) from None
     except GoogleAuthError as error:
-        raise Misconfigured([Fault("credentials", f"are not taken: {type(error).__name__}", "log in anew")]) from None
+        raise Misconfigured([Fault("credentials", f"are not taken: {type(error).__name__}", "log in anew: gcloud auth application-default login")]) from None
     except (exceptions.GoogleAPIError, requests.RequestException) as error:
-        raise Transient(f"Dataflow did not answer {what}: {type(error).__name__}") from None
+        cause = error.cause if isinstance(error, exceptions.RetryError) and error.cause else error
+        raise Transient(f"Dataflow did not answer {what}: {type(cause).__name__}; {again}") from None
 
 
 def _client(kind: type[T], endpoint: str) -> T:

@@ -11,6 +11,7 @@
 Keys are declared once, as the fields of Profile. No secret stands in a profile: it names resources.
 """
 
+import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -21,11 +22,13 @@ from typing import Any
 import yaml
 
 from pipelines.flags import declared, option, required
+from pipelines.forms import IMAGE
 from schemas.errors import Fault, Misconfigured
 
 JOBS = ("batch", "stream", "replay", "reidentify")
 _NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _SUBNETWORK = rf"(https://www\.googleapis\.com/compute/v1/projects/[^/]+/)?regions/(?P<region>{_NAME})/subnetworks/{_NAME}"
+OWN = ("job_name", "template")  # what no two jobs share
 _LABEL, _LABEL_VALUE = re.compile("[a-z][a-z0-9_-]{0,62}"), re.compile("[a-z0-9_-]{0,63}")
 
 Pairs = tuple[tuple[str, str], ...]
@@ -43,7 +46,7 @@ class Profile:
     template: str = required("The job's Flex Template spec, that `penstock spec --output` wrote.", metavar="gs://BUCKET/FILE.json",
                              pattern=r"gs://[a-z0-9][-a-z0-9_.]+/.+\.json")
     image: str = required("Image of launcher and workers, by digest: a tag may be moved.", metavar="HOST/PATH@sha256:...",
-                          pattern=r"[a-z0-9][a-z0-9.-]*(:\d+)?(/[a-z0-9._-]+)+@sha256:[0-9a-f]{64}")
+                          pattern=IMAGE)
     staging: str = required("Where the launcher puts the job's files.", metavar="gs://BUCKET/FOLDER", pattern="gs://[a-z0-9][-a-z0-9_.]+(/.*)?")
     temp: str = required("Where the job keeps what it needs for a while.", metavar="gs://BUCKET/FOLDER", pattern="gs://[a-z0-9][-a-z0-9_.]+(/.*)?")
     subnetwork: str = required("Subnetwork of the workers, with Private Google Access; of another project as a URL.",
@@ -57,7 +60,7 @@ class Profile:
     min_workers: int = option(1, "Workers to start with, and the least that autoscaling leaves.", metavar="N", minimum=1)
     max_workers: int = option(10, "Workers at the most.", metavar="N", minimum=1)
     disk_gb: int = option(0, "Disk of a worker; 0 for Dataflow's default.", metavar="GB", minimum=0)
-    public_ips: bool = option(False, "Give workers addresses on the internet. They need none.")
+    public_ips: bool = option(False, "Give workers addresses on the internet. They need none.", metavar="true or false")
     network: str = option("", "Network of the workers; the subnetwork tells it already.", metavar="NAME", pattern=f"{_NAME}|global/networks/{_NAME}")
     labels: Pairs = option((), "Labels of the job, beside those of its contract (owner, cost_center, data_class).", metavar="NAME: TEXT")
     parameters: Pairs = option((), "Options of the job, by name; lists as lists.", metavar="OPTION: VALUE")
@@ -74,12 +77,7 @@ def read(path: str | Path, job: str = "stream") -> Profile:
     """
     found: list[Fault] = []
     whole = _mapping(path, found)
-    sections = whole.pop("jobs", {})
-    if not isinstance(sections, dict) or not all(isinstance(section, dict) for section in sections.values()):
-        found.append(Fault(f"{path}: jobs", "is not a mapping of jobs to mappings", "write jobs: {stream: {job_name: ...}}"))
-        sections = {}
-    for name in sections.keys() - set(JOBS):
-        found.append(Fault(f"{path}: jobs.{name}", "is no job", f"name one of {', '.join(JOBS)}"))
+    sections = _sections(whole.pop("jobs", {}), str(path), found)
     values = {"": _values(whole, str(path), "", found)}
     for name in JOBS:
         if name in sections:
@@ -87,22 +85,14 @@ def read(path: str | Path, job: str = "stream") -> Profile:
     chosen = _merged(values[""], values.get(job, {}))
     amiss = {re.split(r"[ .]", fault.where)[-1] for fault in found}
     for name, _, _, spec in declared(Profile):
-        if spec.required and name not in chosen and name not in amiss:
-            found.append(Fault(f"{path}: {name}", "is missing", f"add {name}: {spec.metavar}; {spec.help[0].lower()}{spec.help[1:]}"))
+        if spec.required and name not in chosen and not ({name, "jobs", job} if name in OWN else {name}) & amiss:
+            where = "" if name not in OWN or job in sections else f", under jobs: {job}:"
+            found.append(Fault(f"{path}: {name}", "is missing", f"add {name}: {spec.metavar}{where}; {_lowered(spec.help)}"))
     if not found:
         found += _together(chosen, str(path))
     if found:
         raise Misconfigured(found)
     return Profile(**chosen)
-
-
-def jobs(path: str | Path) -> tuple[str, ...]:
-    """The jobs that a profile has a section for. Raises Misconfigured where it is not YAML."""
-    found: list[Fault] = []
-    sections = _mapping(path, found).get("jobs", {})
-    if found:
-        raise Misconfigured(found)
-    return tuple(name for name in JOBS if isinstance(sections, dict) and name in sections)
 
 
 def table() -> str:
@@ -115,25 +105,34 @@ def table() -> str:
 
 
 class _Strict(yaml.SafeLoader):
-    """YAML where a key that stands twice is a fault; by itself the last one wins in silence."""
+    """YAML that notes keys that stand twice; by itself the last one wins in silence. twice: (key, line) of each later one."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.twice: list[tuple[str, int]] = []
 
 
-def _unique(loader: _Strict, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    twice = sorted({str(key) for key in keys if keys.count(key) > 1})
-    if twice:
-        raise yaml.constructor.ConstructorError(problem=f"{', '.join(twice)} stands twice", problem_mark=node.start_mark)
-    return dict(zip(keys, (loader.construct_object(value, deep=True) for _, value in node.value), strict=True))
+def _unique(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+    found: dict[Any, Any] = {}
+    for key, value in node.value:
+        name = loader.construct_object(key, deep=True)
+        if name in found:
+            loader.twice.append((str(name), key.start_mark.line + 1))
+        found[name] = loader.construct_object(value, deep=True)
+    return found
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
 
 
 def _mapping(path: str | Path, found: list[Fault]) -> dict[str, Any]:
+    """What the file says; keys that stand twice go to found. Raises Misconfigured where it cannot be read as a mapping."""
     problem, remedy = "is not a YAML mapping", "write key: value lines"
     try:
-        content = yaml.load(Path(path).read_text("utf-8"), _Strict)  # noqa: S506 - a SafeLoader
+        loader = _Strict(Path(path).read_text("utf-8"))
+        content = loader.get_single_data()
         if isinstance(content, dict):
+            found += [Fault(f"{path}: {name}", f"stands twice, again at line {line}", "give it once") for name, line in loader.twice]
             return {str(key): value for key, value in content.items()}
     except (OSError, UnicodeDecodeError):
         problem, remedy = "cannot be read", "give the profile's path: --profile=prod.yaml"
@@ -142,8 +141,27 @@ def _mapping(path: str | Path, found: list[Fault]) -> dict[str, Any]:
         problem = f"is not YAML{line}: {error.problem}"
     except (yaml.YAMLError, TypeError):
         pass
-    found.append(Fault(str(path), problem, remedy))
-    return {}
+    raise Misconfigured([Fault(str(path), problem, remedy)]) from None
+
+
+def _sections(given: Any, path: str, found: list[Fault]) -> dict[str, dict[str, Any]]:
+    """What jobs have of their own; what is wrong with the others goes to found."""
+    if not isinstance(given, dict):
+        found.append(Fault(f"{path}: jobs", "is not a mapping of jobs to mappings", "write jobs: {stream: {job_name: ...}}"))
+        return {}
+    sections = {}
+    for name, section in given.items():
+        if name not in JOBS:
+            found.append(Fault(f"{path}: jobs.{name}", "is no job", f"name one of {', '.join(JOBS)}"))
+        elif not isinstance(section, dict):
+            found.append(Fault(f"{path}: jobs.{name}", "is not a mapping", f"write {name}: {{job_name: ...}}"))
+        else:
+            sections[name] = {str(key): value for key, value in section.items()}
+    return sections
+
+
+def _lowered(help: str) -> str:
+    return help if help[:2].isupper() or help.startswith("Cloud") else f"{help[0].lower()}{help[1:]}"
 
 
 def _values(given: dict[str, Any], path: str, below: str, found: list[Fault]) -> dict[str, Any]:
@@ -153,7 +171,8 @@ def _values(given: dict[str, Any], path: str, below: str, found: list[Fault]) ->
     for name, value in given.items():
         where = f"{path}: {below}{name}"
         if name not in known:
-            found.append(Fault(where, "is no key of a profile", f"use one of {', '.join(known)}, jobs"))
+            near = difflib.get_close_matches(name, [*known, "jobs"], 1)
+            found.append(Fault(where, "is no key of a profile", f"did you mean {near[0]}" if near else f"use one of {', '.join(known)}, jobs"))
             continue
         kind, spec = known[name]
         converted, problem = _value(kind, value)
@@ -161,12 +180,15 @@ def _values(given: dict[str, Any], path: str, below: str, found: list[Fault]) ->
             problem = "has not the form that it takes"
         if problem is None and kind is int and spec.minimum is not None and converted < spec.minimum:
             problem = f"is less than {spec.minimum}"
+        remedy = f"give {spec.metavar}: {_lowered(spec.help)}"
         if problem is None and name == "labels":
-            problem = next(("holds what Google takes for no label" for k, v in converted if not (_LABEL.fullmatch(k) and _LABEL_VALUE.fullmatch(v))), None)
+            strange = [k for k, v in converted if not (_LABEL.fullmatch(k) and _LABEL_VALUE.fullmatch(v))]
+            problem = f"holds what Google takes for no label at {', '.join(strange)}" if strange else None
+            remedy = "write names and texts in small letters of ASCII, digits, - and _, a name from a letter on, each of 63 at the most"
         if problem is None:
             values[name] = converted
         else:
-            found.append(Fault(where, problem, f"give {spec.metavar}: {spec.help[0].lower()}{spec.help[1:]}"))
+            found.append(Fault(where, problem, remedy))
     return values
 
 
@@ -177,8 +199,11 @@ def _value(kind: Any, value: Any) -> tuple[Any, str | None]:
     if kind == Words:
         fine = isinstance(value, list) and all(isinstance(word, str) for word in value)
         return (tuple(value), None) if fine else (None, "is not a list of texts")
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, dict):
         return None, "is not a mapping of names"
+    strange = [str(key) for key in value if not isinstance(key, str)]
+    if strange:
+        return None, f"is not a mapping of names: {', '.join(strange)} is no text"
     if kind == Numbers:
         fine = all(type(number) in (int, float) for number in value.values())
         return (tuple(sorted((k, float(v)) for k, v in value.items())), None) if fine else (None, "holds what is no number")

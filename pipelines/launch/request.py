@@ -4,59 +4,91 @@ Safe where the profile says nothing: private addresses, the profile's subnetwork
 launcher and workers, no sampling of elements that failed, labels from the contract.
 """
 
+import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from google.cloud import dataflow_v1beta3 as api
 
 from pipelines.__main__ import COMMANDS
 from pipelines.contracts import load
-from pipelines.flags import declared, parse
+from pipelines.flags import attempt, declared
 from pipelines.launch.metadata import LAUNCHERS
 from pipelines.launch.profile import Profile
-from pipelines.launch.submitting import RUNNER, contract_labels, keys_out_of_reach, unreachable
-from pipelines.options import BatchOptions, StreamOptions
-from pipelines.starting import Faults
+from pipelines.launch.submitting import RUNNER, OnDataflow, contract_labels, endpoints_out_of_reach, keys_out_of_reach, unreachable
+from pipelines.options import BatchOptions, ReidentifyOptions, StreamOptions
+from pipelines.reidentify_checks import without_asking
+from pipelines.sources.gcs import Unasked
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 
-JobOptions = BatchOptions | StreamOptions
-NOT_ON_DATAFLOW = {
-    "replay": "run `penstock replay --failures=bq://PROJECT.DATASET` on one machine: it reads and writes the same tables",
-    "reidentify": "run `penstock reidentify` on one machine: what it answers is meant for one reader, not for a bucket",
-}
+MOST_LABELS = 64
+"""https://cloud.google.com/resource-manager/docs/labels-overview"""
 
 
-def job_options(job: str, profile: Profile, storage_endpoint: str = "") -> tuple[JobOptions, Contract]:
-    """The options that the job will parse, and its contract. Raises Misconfigured with every fault in the profile's parameters."""
-    if job in NOT_ON_DATAFLOW:
-        raise Misconfigured([Fault("--job", f"{job} does not run on Dataflow", NOT_ON_DATAFLOW[job])])
+class Wanted(NamedTuple):
+    """What a profile's parameters ask of a job.
+
+    options: as the job will take them, an option at fault with its default; contract: None where it is not whole or could not be read;
+    faults: of the parameters; contract_faults: of the contract; unasked: why the contract could not be read, so that nothing is known of it.
+    """
+
+    options: OnDataflow
+    contract: Contract | None
+    faults: tuple[Fault, ...]
+    contract_faults: tuple[Fault, ...] = ()
+    unasked: tuple[Fault, ...] = ()
+
+    @property
+    def amiss(self) -> frozenset[str]:
+        """The options at fault, by name."""
+        return frozenset(map(_named, self.faults))
+
+
+def wanted(job: str, profile: Profile, storage_endpoint: str = "") -> Wanted:
+    """The options that the job will take, and its contract, with all that is wrong with either. storage_endpoint: as for pipelines.sources.gcs.client."""
     options = COMMANDS[job].options
-    faults = Faults()
     local = {name for name, _, _, spec in declared(options) if spec.local} | LAUNCHERS
-    for name, _ in profile.parameters:
-        if name in local:
-            faults.found.append(Fault(f"parameters.{name}", "is no parameter of the template", "leave it out: " + (
-                "the launcher gives it, from the profile" if name in LAUNCHERS else "it says something on one machine only")))
+    faults = [Fault(f"parameters.{name}", "is no parameter of the template", "leave it out: " + (
+        "the launcher gives it, from the profile" if name in LAUNCHERS else "it says something on one machine only"))
+        for name, _ in profile.parameters if name in local]
     given = [f"--{name}={value}" for name, value in profile.parameters if name not in local]
-    parsed = faults.of(lambda: parse(options, [*given, f"--project={profile.project}", f"--runner={RUNNER}"]))
-    contract = None
-    if parsed is not None:
-        found: JobOptions = parsed[0]
-        contract = faults.of(lambda: load(found.contract, storage_endpoint=storage_endpoint))
-        faults.found += [*unreachable(found), *keys_out_of_reach(found)]
-        faults.found += _fits(found, contract) if contract else []
-    faults.stop()
-    assert parsed is not None and contract is not None
-    return parsed[0], contract
+    found, _, untaken = attempt(options, [*given, f"--project={profile.project}", f"--runner={RUNNER}"])
+    faults += untaken
+    if not found.contract and not any(_named(fault) == "contract" for fault in untaken):
+        faults.append(Fault("--contract", "is missing: a launch is labelled by it, before anybody asks the tables", "give --contract=NAME or gs://BUCKET/FOLDER"))
+    amiss = set(map(_named, faults))
+    contract, contract_faults, unasked = None, tuple[Fault, ...](), tuple[Fault, ...]()
+    try:
+        contract = load(found.contract, storage_endpoint=storage_endpoint) if found.contract else None
+    except Unasked as error:
+        unasked = error.faults
+    except Misconfigured as error:
+        contract_faults = error.faults
+    reach = [*unreachable(found), *keys_out_of_reach(found), *endpoints_out_of_reach(found), *(_fits(job, profile, found, contract) if contract else [])]
+    faults += [fault for fault in reach if _named(fault) not in amiss]
+    return Wanted(found, contract, tuple(dict.fromkeys(faults)), contract_faults, unasked)
 
 
-def _fits(options: JobOptions, contract: Contract) -> list[Fault]:
-    """Faults of options and contract together."""
+def _named(fault: Fault) -> str:
+    """The option or parameter that a fault is one of."""
+    return re.sub("^(--|parameters[.])|=.*$", "", fault.where)
+
+
+def _fits(job: str, profile: Profile, options: OnDataflow, contract: Contract) -> list[Fault]:
+    """Faults of options, profile and contract together."""
     faults = []
+    if len(labels(job, profile, contract)) > MOST_LABELS:
+        faults.append(Fault("labels", f"are more than {MOST_LABELS} with those of the contract: more than a job of Google's can have", "leave some out"))
     if isinstance(options, BatchOptions) and not options.partition:
         faults.append(Fault("--partition", "is missing: into BigQuery a run replaces days", "declare the days: partition: [DAY, ...]"))
     if isinstance(options, BatchOptions) and contract.windows is not None:
         faults.append(Fault("--contract", f"{contract.name} has windows, which are not written to BigQuery by batch", "run it as a stream"))
+    if isinstance(options, StreamOptions) and options.write == "exactly_once" and not options.expansion_service:
+        faults.append(Fault("--write=exactly_once", "needs Java and a jar in the launcher, and our image holds neither",
+                            "leave it out, or make an image that holds both (docs/bigquery.md), and name the jar: expansion_service: /PATH.jar"))
+    if isinstance(options, ReidentifyOptions):
+        faults += without_asking(options, contract)
     return faults
 
 

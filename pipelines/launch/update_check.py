@@ -11,6 +11,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from google.api_core.exceptions import GoogleAPIError
 from google.auth.exceptions import GoogleAuthError
+from google.cloud.storage.retry import DEFAULT_RETRY
 from google.protobuf.message import DecodeError
 from requests import RequestException
 
@@ -27,6 +28,7 @@ from schemas.errors import Fault, Misconfigured
 from transforms import keys
 
 _LARGEST = 100 << 20  # bytes of a graph
+_SECONDS = 20.0
 
 
 class Difference(NamedTuple):
@@ -51,7 +53,8 @@ def running_graph(options: Mapping[str, Any], endpoint: str = "") -> Graph:
     problem = "is not told by Dataflow"
     if path.startswith(gcs.SCHEME) and name:
         try:
-            content = gcs.client(endpoint).bucket(bucket).blob(name).download_as_bytes(timeout=60.0, end=_LARGEST)
+            blob = gcs.client(endpoint).bucket(bucket).blob(name)
+            content = blob.download_as_bytes(timeout=_SECONDS, end=_LARGEST, retry=DEFAULT_RETRY.with_timeout(_SECONDS))
             return normal(beam_runner_api_pb2.Pipeline.FromString(content))
         except (GoogleAPIError, GoogleAuthError, RequestException) as error:
             problem = f"cannot be read from {path}: {type(error).__name__}"
@@ -76,9 +79,11 @@ def todays_graph(options: StreamOptions, contract: Contract) -> Graph:
         return normal(pipeline.runner.proto_pipeline)
 
 
-def sentences(found: Difference) -> Iterator[str]:
-    """What is told of a difference, line by line."""
+def sentences(found: Difference, image_was: str, image: str) -> Iterator[str]:
+    """What is told of a difference, line by line; image_was: "" where it is not known."""
     yield from (f"cannot be updated: {line}" for line in found.why)
     yield from (f"changes: {line}" for line in found.what)
     if not found.what:
         yield "changes: nothing in the graph"
+    if image_was not in ("", image):
+        yield f"changes: the image, from {image_was} to {image}"

@@ -52,11 +52,11 @@ class Dataset(NamedTuple):
         return f"projects/{self.project}/datasets/{self.name}/tables/{name}"
 
 
-def dataset(output: str) -> Dataset:
-    """The dataset of bq://PROJECT.DATASET. Raises Misconfigured."""
+def dataset(output: str, where: str = "--output") -> Dataset:
+    """The dataset of bq://PROJECT.DATASET; where: the option that names it. Raises Misconfigured."""
     match = _OUTPUT.fullmatch(output)
     if not match:
-        raise Misconfigured([Fault("--output", "is no BigQuery dataset", "give bq://PROJECT.DATASET: a folder is not within reach of Dataflow's workers")])
+        raise Misconfigured([Fault(where, "is no BigQuery dataset", "give bq://PROJECT.DATASET: a folder is not within reach of Dataflow's workers")])
     return Dataset(match[1], match[2])
 
 
@@ -176,6 +176,4 @@ def ledger_row(tallies: list[Tally], run: str, contract: str, engine: str, windo
     end += timedelta(microseconds=pane.index)
     row = LedgerRow(run, "stream", contract, fates[READ], fates[STORED], fates[REPEATED], fates[REFUSED], fates[LATE], dict(reasons), "", start, end,
                     engine=engine)
-    values = {c.name: getattr(row, c.name) for c in RUNS if c.name != "balanced"}
-    values |= {"reasons": json.dumps(row.reasons), "partitions": "[]", "balanced": row.balanced}
-    return pa.RecordBatch.from_pylist([values], arrow_schema(RUNS))
+    return pa.RecordBatch.from_pylist([row.values()], arrow_schema(RUNS))

@@ -3,12 +3,13 @@
 import base64
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, timezone
 from typing import Any, NamedTuple
 
 from google.api_core import exceptions
-from google.cloud.bigquery import Client, QueryJobConfig
+from google.cloud.bigquery import Client, QueryJob, QueryJobConfig
 
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, patiently, reason
@@ -25,27 +26,48 @@ class Answer(NamedTuple):
     rows: list[tuple[Any, ...]]
 
 
+def look(client: Client, dataset: Dataset, location: str, sql: str, patience: Patience) -> QueryJob:
+    """What BigQuery says of one SELECT in GoogleSQL without running it: what it would read, and the columns of its answer. Tables without a dataset's
+    name are the dataset's. Raises Misconfigured where it is not one SELECT, or cannot be run.
+    """
+    config = QueryJobConfig(use_legacy_sql=False, default_dataset=default(dataset), dry_run=True, use_query_cache=False)
+    with _told():
+        looked: QueryJob = patiently(lambda: client.query(sql, config, location=location, retry=None, job_retry=None, timeout=patience.answer), patience)
+    if looked.statement_type != "SELECT":
+        raise Misconfigured([Fault("SQL", "is not one SELECT", "ask one question; the tables are changed by runs alone")])
+    return looked
+
+
 def ask(client: Client, dataset: Dataset, location: str, sql: str, most_bytes: int, patience: Patience) -> Answer:
     """The answer of one SELECT in GoogleSQL; tables without a dataset's name are the dataset's.
 
     Raises Misconfigured where it is not a SELECT, would read more than most_bytes, or cannot be run.
     """
-    config = QueryJobConfig(use_legacy_sql=False, default_dataset=f"{dataset.project}.{dataset.name}", dry_run=True, use_query_cache=False)
-    try:
-        looked = patiently(lambda: client.query(sql, config, location=location, retry=None, job_retry=None, timeout=patience.answer), patience)
-        if looked.statement_type != "SELECT":
-            raise Misconfigured([Fault("SQL", "is not one SELECT", "ask one question; the tables are changed by runs alone")])
-        if looked.total_bytes_processed and looked.total_bytes_processed > most_bytes:
-            raise Misconfigured([Fault("SQL", f"would read {looked.total_bytes_processed:,} bytes", "name fewer columns and days (where d = ...), "
-                                       "or allow more: --maximum_bytes_billed")])
-        config = QueryJobConfig(use_legacy_sql=False, default_dataset=f"{dataset.project}.{dataset.name}", maximum_bytes_billed=most_bytes)
+    looked = look(client, dataset, location, sql, patience)
+    if looked.total_bytes_processed and looked.total_bytes_processed > most_bytes:
+        raise Misconfigured([Fault("SQL", f"would read {looked.total_bytes_processed:,} bytes", "name fewer columns and days (where d = ...), "
+                                   "or allow more: --maximum_bytes_billed")])
+    config = QueryJobConfig(use_legacy_sql=False, default_dataset=default(dataset), maximum_bytes_billed=most_bytes)
 
-        def run() -> Answer:
-            found = client.query(sql, config, location=location, retry=None, job_retry=None, timeout=patience.answer).result(
-                retry=None, job_retry=None, timeout=patience.job)
-            return Answer(tuple(f.name for f in found.schema), tuple(f.field_type in _NUMBERS for f in found.schema), [row.values() for row in found])
+    def run() -> Answer:
+        found = client.query(sql, config, location=location, retry=None, job_retry=None, timeout=patience.answer).result(
+            retry=None, job_retry=None, timeout=patience.job)
+        return Answer(tuple(f.name for f in found.schema), tuple(f.field_type in _NUMBERS for f in found.schema), [row.values() for row in found])
 
+    with _told():
         return patiently(run, patience)
+
+
+def default(dataset: Dataset) -> str:
+    """The dataset as a query's default."""
+    return f"{dataset.project}.{dataset.name}"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Errors of BigQuery's as faults of the SQL."""
+    try:
+        yield
     except Transient as error:
         raise Misconfigured([Fault("SQL", str(error), "try again, or check --bigquery_endpoint")]) from None
     except exceptions.GoogleAPICallError as error:

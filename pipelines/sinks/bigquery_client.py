@@ -24,9 +24,10 @@ from schemas.errors import Fault, Misconfigured, Transient
 from transforms.channel import is_loopback
 
 EMULATOR = "BIGQUERY_EMULATOR_HOST"
-_AGAIN = frozenset({"rateLimitExceeded", "backendError", "internalError", "badGateway", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"})
+AGAIN = frozenset({"rateLimitExceeded", "backendError", "internalError", "badGateway", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"})
+"""Words of BigQuery's for what may pass."""
 CONNECTION = (ConnectionError, requests.exceptions.ConnectionError, requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError,
-               TransportError)
+              TransportError)
 """What says that nobody answered."""
 
 T = TypeVar("T")
@@ -86,7 +87,7 @@ def reason(error: Exception) -> str:
 def passes(error: Exception) -> bool:
     """True where the same call may succeed a little later. A quota by the day (quotaExceeded) is not waited for."""
     if isinstance(error, exceptions.GoogleAPICallError):
-        return reason(error) in _AGAIN or (error.code in (408, 429, 500, 502, 503, 504) and reason(error) != "quotaExceeded")
+        return reason(error) in AGAIN or (error.code in (408, 429, 500, 502, 503, 504) and reason(error) != "quotaExceeded")
     return isinstance(error, CONNECTION)
 
 

@@ -15,11 +15,10 @@ from pipelines.sinks.bigquery_jobs import Place, query
 from pipelines.sinks.bigquery_ledger import named
 from pipelines.sinks.bigquery_read import batches, rows
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
-from pipelines.sinks.replays import KEY, NEVER, Choice, Failure, Group, left
-from schemas.errors import Stage
-from transforms.deduplicate import Marks
+from pipelines.sinks.replays import KEY, NEVER, REPLAYS_TABLE, Choice, Failure, Group, left
+from schemas.errors import Reason, Stage
+from transforms.marks import Marks
 
-REPLAYS_TABLE = "replays"
 _IDS = 50_000  # asked for at once: some 2 MB of a request that may have 10
 _MARKS = pa.schema([("id_hash", pa.int64()), ("content_hash", pa.int64()), ("time", pa.timestamp("us", "UTC"))])
 
@@ -53,19 +52,20 @@ class Pending:
         found = query(self._place, f"""{self._began}
             SELECT f.stage AS stage, f.reason AS reason, f.sealed IS NULL AS empty, {self._settled} AS settled, b.run IS NULL AS undone, COUNT(*) AS n
             FROM {self._from} GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5""", [*self._values, self._by])
-        return [Group(r["stage"], r["reason"], int(r["n"]), left(self._choice, r["stage"], r["empty"], r["settled"], r["undone"])) for r in found]
+        return [Group(r["stage"], r["reason"], int(r["n"]), left(self._choice, r["stage"], r["reason"], r["empty"], r["settled"], r["undone"])) for r in found]
 
     def rows(self) -> Iterator[Failure]:
         """Those that hold a row, sealed: run after run as they began, in each as the input had them."""
         never = ", ".join(f"'{stage}'" for stage in NEVER)
+        tried = "" if self._choice.crashes else f" AND f.reason <> '{Reason.CRASHES}'"
         number = "REGEXP_EXTRACT(f.origin, '[0-9]*$')"
         found = rows(self._place, f"""{self._began}
-            SELECT f.run AS run, f.stage AS stage, f.reason AS reason, f.origin AS origin, f.attempt AS attempt, f.sealed AS sealed
-            FROM {self._from} AND f.stage NOT IN ({never}) AND f.sealed IS NOT NULL AND b.run IS NOT NULL AND NOT {self._settled}
+            SELECT f.run AS run, f.stage AS stage, f.reason AS reason, f.origin AS origin, f.attempt AS attempt, f.sealed AS sealed, f.key AS key
+            FROM {self._from} AND f.stage NOT IN ({never}) AND f.sealed IS NOT NULL AND b.run IS NOT NULL AND NOT {self._settled}{tried}
             ORDER BY b.started, f.run, REGEXP_REPLACE(f.origin, '[0-9]*$', ''), SAFE_CAST({number} AS BIGNUMERIC), f.origin, f.stage, f.reason, f.attempt""",
                      [*self._values, self._by])
         for row in found:
-            yield Failure(row["run"], row["stage"], row["reason"], row["origin"], int(row["attempt"]), row["sealed"])
+            yield Failure(row["run"], row["stage"], row["reason"], row["origin"], int(row["attempt"]), row["sealed"], row["key"])
 
     def late(self) -> list[Failure]:
         """Late rows whose event is stored."""
@@ -99,8 +99,7 @@ class Copies:
             found += batches(self.place, f"""SELECT id_hash, content_hash, `{self.time}` AS time FROM {named(self.dataset, EVENTS_TABLE)}
                                              WHERE d BETWEEN @low AND @high AND id_hash IN UNNEST(@ids)""", _MARKS, given)
         table = pa.Table.from_batches(found, _MARKS)
-        order = np.argsort(table["id_hash"].to_numpy(), kind="stable")
-        return Marks(table["id_hash"].to_numpy()[order], table["content_hash"].to_numpy()[order], table["time"].cast(pa.int64()).to_numpy()[order])
+        return Marks(*(column.cast(pa.int64()).to_numpy() for column in table.columns)).by_id()
 
 
 def sealed(place: Place, dataset: Dataset, columns: tuple[str, ...], reason: str = "", run: str = "") -> Iterator[dict[str, Any]]:

@@ -8,38 +8,34 @@ import hashlib
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.windowed_value import WindowedValue
-from google.api_core.exceptions import GoogleAPIError
-from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage.retry import DEFAULT_RETRY
-from requests import RequestException
 
-from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, by_day, conform, of_run
+from pipelines.sinks.lake_files import FAILURES_TABLE, Waiting, as_stored
+from pipelines.sinks.replays import REPLAYS_TABLE
 from pipelines.sources import gcs
 from schemas.arrow import arrow_schema
 from schemas.tables import Column
-from transforms.fates import STORED
-from transforms.ledger import count
+from transforms.ledger import LedgerRow
 from transforms.run_id import RunId, told
 
 _GROUP_ROWS = 122_880
+_TOLD = {FAILURES_TABLE: "reason", REPLAYS_TABLE: "outcome"}  # columns whose words are counted
 _SECONDS = 60.0
-_RETRY = DEFAULT_RETRY.with_timeout(120.0)  # an object of this name always has these bytes, so it may be sent twice
-_UNREACHED = (GoogleAPIError, GoogleAuthError, RequestException)
 
 
 class Staged(NamedTuple):
     """A file of this run: its table, path and day (ISO; "" of failures), and what BigQuery must answer of its rows: their
     number, the sums of id_hash and of content_hash (0 of failures), the number of values that are not null, and of
-    failures the rows by reason.
+    failures the rows by reason (of `replays`, by outcome).
     """
 
     table: str
@@ -73,7 +69,7 @@ def stage(folder: str, run: str, table: str, day: str, batches: Sequence[pa.Reco
     place = "/".join(filter(None, (folder.rstrip("/"), run, table, day)))
     path = f"{place}/{hashlib.blake2b(content, digest_size=16).hexdigest()}.parquet"
     if path.startswith(gcs.SCHEME):
-        _blob(path, endpoint, lambda blob: blob.upload_from_string(content, "application/octet-stream", timeout=_SECONDS, checksum="crc32c", retry=_RETRY))
+        gcs.put(gcs.client(endpoint), path, content)
     else:
         Path(place).mkdir(parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=place)
@@ -82,7 +78,8 @@ def stage(folder: str, run: str, table: str, day: str, batches: Sequence[pa.Reco
         os.replace(part, path)
     cells = sum(b.num_rows - column.null_count for b in batches for column in b.columns)
     ids, contents = (sum(_sum(b, name) for b in batches) for name in ("id_hash", "content_hash"))
-    reasons = Counter(reason for b in batches if "reason" in b.schema.names for reason in b["reason"].to_pylist()) if table == FAILURES_TABLE else Counter()
+    told = _TOLD.get(table)
+    reasons = Counter(word for b in batches for word in b[told].to_pylist()) if told else Counter()
     return Staged(table, path, day, sum(b.num_rows for b in batches), ids, contents, cells, tuple(sorted(reasons.items())))
 
 
@@ -114,23 +111,20 @@ def loadable(files: Sequence[Staged], columns: tuple[Column, ...], into: Path) -
 
 
 def withdraw(folder: str, run: str, endpoint: str = "") -> None:
-    """Removes what a run staged in gs://. Raises OSError."""
+    """Removes what a run staged in gs://. What cannot be removed, de-identified rows and sealed ones, a lifecycle rule of the bucket takes."""
     bucket, _, name = folder.rstrip("/").removeprefix(gcs.SCHEME).partition("/")
     prefix = "/".join(filter(None, (name, run))) + "/"
-    client = gcs.client(endpoint)
     try:
-        for blob in client.list_blobs(bucket, prefix=prefix, timeout=_SECONDS):
-            _blob(f"{gcs.SCHEME}{bucket}/{blob.name}", endpoint, lambda blob: blob.delete(timeout=_SECONDS, retry=_RETRY))
-    except _UNREACHED:
-        raise OSError(f"{folder} cannot be listed") from None
+        for blob in gcs.client(endpoint).list_blobs(bucket, prefix=prefix, timeout=_SECONDS):
+            blob.delete(timeout=_SECONDS, retry=DEFAULT_RETRY)
+    except gcs.UNREACHED:
+        pass
 
 
-def _blob(path: str, endpoint: str, do: Callable[[Any], Any]) -> None:
-    bucket, _, name = path.removeprefix(gcs.SCHEME).partition("/")
-    try:
-        do(gcs.client(endpoint).bucket(bucket).blob(name))
-    except _UNREACHED as error:
-        raise OSError(f"{path} cannot be changed: {type(error).__name__}") from None
+def withdrawn(row: LedgerRow, staging: str, run: str, endpoint: str) -> LedgerRow:
+    """The row of a run that is done; what was staged for it is gone."""
+    withdraw(staging, run, endpoint)
+    return row
 
 
 class StageRows(beam.PTransform):
@@ -149,28 +143,18 @@ class _StageFn(beam.DoFn):
         self.folder, self.run, self.table, self.columns, self.buffer_bytes, self.endpoint = folder, run, table, columns, buffer_bytes, endpoint
 
     def start_bundle(self) -> None:
-        self.run_id = told(self.run)
-        self.waiting: dict[str, list[pa.RecordBatch]] = {}
-        self.bytes: dict[str, int] = {}
+        self.run_id, self.waiting = told(self.run), Waiting(self.table, self.buffer_bytes)
         self.files: list[Staged] = []
 
     def process(self, batch: pa.RecordBatch) -> None:
-        events = self.table == EVENTS_TABLE
-        rows = conform(of_run(batch, self.run_id) if events else batch, self.columns)
-        if events:
-            count(STORED, rows.num_rows)
-        for day, part in by_day(rows) if events else [("", rows)] if rows.num_rows else []:
-            self.waiting.setdefault(day, []).append(part)
-            self.bytes[day] = self.bytes.get(day, 0) + part.nbytes
-        while sum(self.bytes.values()) > self.buffer_bytes:
-            self._flush(max(self.bytes, key=lambda day: (self.bytes[day], day)))
+        for day, rows in self.waiting.add(as_stored(batch, self.table, self.run_id, self.columns)):
+            self._write(day, rows)
 
-    def _flush(self, day: str) -> None:
-        del self.bytes[day]
-        self.files.append(stage(self.folder, self.run_id, self.table, day, self.waiting.pop(day), self.columns, self.endpoint))
+    def _write(self, day: str, rows: list[pa.RecordBatch]) -> None:
+        self.files.append(stage(self.folder, self.run_id, self.table, day, rows, self.columns, self.endpoint))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for day in sorted(self.waiting):
-            self._flush(day)
+        for day, rows in self.waiting.rest():
+            self._write(day, rows)
         for file in self.files:
             yield GlobalWindows.windowed_value(file)

@@ -16,12 +16,11 @@ from typing import Any, BinaryIO, NamedTuple
 from google.api_core import exceptions
 from google.cloud.bigquery import Client, LoadJob, LoadJobConfig, QueryJobConfig
 
-from pipelines.sinks.bigquery_client import Patience, patiently, reason
+from pipelines.sinks.bigquery_client import AGAIN, Patience, patiently, reason
 from schemas.errors import Transient
 
 MOST_ATTEMPTS = 4  # that this process makes of a job which fails in a way that may pass
 _MOST_FOUND = 50  # failed jobs of earlier processes that are stepped over
-_JOBS_AGAIN = ("backendError", "internalError", "rateLimitExceeded", "jobBackendError", "jobInternalError", "jobRateLimitExceeded")
 
 
 class Failed(Exception):
@@ -64,7 +63,7 @@ def loaded(place: Place, what: Load) -> LoadJob:
             return job
         told = str(job.error_result.get("reason", "unknown"))
         made += not found
-        if not found and told not in _JOBS_AGAIN:
+        if not found and told not in AGAIN:
             raise Failed(f"BigQuery refused to load {what.table}: {told}")
         if made >= MOST_ATTEMPTS:
             raise Transient(f"loading {what.table} failed {made} times: {told}")
@@ -124,14 +123,9 @@ def _ended(place: Place, job: Any) -> Any:
     return patiently(look, replace(place.patience, seconds=place.patience.job))
 
 
-def query(place: Place, sql: str, parameters: Sequence[Any] = (), most_bytes: int | None = None) -> list[dict[str, Any]]:
-    """The rows that a SELECT answers. Raises Failed or Transient.
-
-    most_bytes: the query is refused, unbilled, where it would read more.
-    """
+def query(place: Place, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    """The rows that a SELECT answers. Raises Failed or Transient."""
     config = QueryJobConfig(query_parameters=list(parameters), use_legacy_sql=False)
-    if most_bytes is not None:
-        config.maximum_bytes_billed = most_bytes
 
     def ask() -> list[dict[str, Any]]:
         job = place.client.query(sql, config, location=place.location, retry=None, job_retry=None, timeout=place.patience.answer)

@@ -1,6 +1,5 @@
 """The books on BigQuery: rows of `runs`, and what they are held against, counted and summed where the rows are."""
 
-import json
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime, timezone
 from typing import Any, NamedTuple
@@ -53,9 +52,7 @@ def refused(place: Place, dataset: Dataset, run: str) -> dict[str, int]:
 
 def entry(dataset: Dataset, row: LedgerRow, balanced: bool, labels: dict[str, str] = {}) -> Load:  # noqa: B006  (never changed)
     """The load job that puts the row into `runs`, once."""
-    values: dict[str, Any] = {c.name: getattr(row, c.name) for c in RUNS if c.name != "balanced"}
-    values |= {"reasons": json.dumps(row.reasons), "partitions": json.dumps(row.partitions), "balanced": balanced}
-    written = {name: value.isoformat() if isinstance(value, date) else value for name, value in values.items() if value is not None}
+    written = {name: value.isoformat() if isinstance(value, date) else value for name, value in row.values(balanced).items() if value is not None}
     return Load(f"penstock-{row.run}-runs", f"{dataset.name}.runs", lines([written]), "NEWLINE_DELIMITED_JSON", labels=labels)
 
 
@@ -65,8 +62,4 @@ def ledger(place: Place, dataset: Dataset, run: str) -> tuple[LedgerRow, bool] |
     found = query(place, f"SELECT {', '.join(names)} FROM {named(dataset, 'runs')} WHERE run = @run", [ScalarQueryParameter("run", "STRING", run)])
     if not found:
         return None
-    row = dict(found[0])
-    balanced = bool(row.pop("balanced"))
-    row |= {"reasons": json.loads(row["reasons"]), "partitions": tuple(json.loads(row["partitions"]))}
-    row |= {name: value.astimezone(timezone.utc) for name, value in row.items() if isinstance(value, datetime)}
-    return LedgerRow(**row), balanced
+    return LedgerRow.of({name: value.astimezone(timezone.utc) if isinstance(value, datetime) else value for name, value in found[0].items()})

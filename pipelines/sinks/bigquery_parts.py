@@ -27,7 +27,7 @@ from google.cloud.bigquery import LoadJob, ScalarQueryParameter
 
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_commit import Request, expected, rows_of
-from pipelines.sinks.bigquery_failures import REPLAYS_TABLE, Copies
+from pipelines.sinks.bigquery_failures import Copies
 from pipelines.sinks.bigquery_files import Staged, as_parquet, loadable
 from pipelines.sinks.bigquery_jobs import Load, Place, loaded
 from pipelines.sinks.bigquery_lease import Lease
@@ -38,14 +38,15 @@ from pipelines.sinks.bigquery_windows import alone, rewindow
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_commit import NOTHING, Lost, Unbalanced, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
-from pipelines.sinks.replays import SCHEMA
+from pipelines.sinks.replays import REPLAYS_TABLE, SCHEMA
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Misconfigured
 from schemas.tables import FAILURES, REPLAYS, Column
-from transforms.deduplicate import Marks, deduplicate
+from transforms.deduplicate import deduplicate
 from transforms.fates import REFUSED, REPEATED, STORED
 from transforms.ledger import LedgerRow, Tally
+from transforms.marks import Marks
 
 _BY, _FENCE = "penstock_by", "penstock_fence"  # labels of jobs: the replay whose run it is, or one that finishes it
 _FIRST, _LAST = "penstock_first", "penstock_last"  # the days of the events
@@ -64,9 +65,12 @@ class Part:
     folder: str
     at: Callable[[str], None]
 
-    def commit(self, tried: pa.Table, staged: Sequence[Staged], tallies: Sequence[Tally], clock: Callable[[], datetime] = utc_now) -> LedgerRow:
-        """Commits the run. tried: rows of `replays`. Raises Lost (another replay has the turn, another run writes a day or has stored
-        the same ids), Unbalanced, Failed or Transient; what it loaded before that the next replay finishes."""
+    def commit(self, tried: "pa.Table | list[str]", staged: Sequence[Staged], tallies: Sequence[Tally], clock: Callable[[], datetime] = utc_now,
+               own: Marks | None = None) -> LedgerRow:
+        """Commits the run; again by the same holder, it finds what it has done. tried: rows of `replays`, or the gs:// URIs of files with
+        them; own: the marks of the events, read from their files on this machine where they are not given. Raises Lost (another replay has
+        the turn, another run writes a day or has stored the same ids), Unbalanced, Failed or Transient; what it loaded before that the next
+        replay finishes."""
         columns, run = stored_columns(self.contract), self.hand.run
         events, failures = ([f for f in staged if f.table == table] for table in (EVENTS_TABLE, FAILURES_TABLE))
         request = Request(self.dataset, "", self.place.location, self.folder, run, "replay", self.hand.contract, datetime.fromisoformat(self.hand.started),
@@ -75,13 +79,14 @@ class Part:
         if problem:
             self._own(entry(self.dataset, replace(row, stored=0, refused=0, reasons={}), False))
             raise Unbalanced(problem)
+        marks = as_parquet(tried.to_batches(), REPLAYS) if isinstance(tried, pa.Table) else tried
         self.at("in hand")
-        self._load("intent", TABLE, as_parquet(tried.to_batches(), REPLAYS), replace=True)
+        self._load("intent", TABLE, marks, replace=True)
         days = sorted({date.fromisoformat(f.day) for f in events})
         with ExitStack() as held:
             if events:
                 self._hold(days, held)
-                self._unseen(events)
+                self._unseen(own or self._marks(events), days)
                 self.at("events")
                 self._load("events", EVENTS_TABLE, loadable(sorted(events), columns, Path(self.folder) / f"{run}.events"),
                            {_FIRST: days[0].isoformat(), _LAST: days[-1].isoformat()})
@@ -98,7 +103,7 @@ class Part:
         balanced = there == {day.isoformat(): rows_of([f for f in events if f.day == day.isoformat()]) for day in days} and row.reasons == wanted.reasons
         if balanced:
             self.at("replays")
-            self._load("replays", REPLAYS_TABLE, as_parquet(tried.to_batches(), REPLAYS))
+            self._load("replays", REPLAYS_TABLE, marks)
         self.at("runs")
         self._own(entry(self.dataset, row, balanced))
         if not balanced:
@@ -122,13 +127,16 @@ class Part:
             raise Lost("; ".join(map(str, error.faults))) from None
         held.enter_context(lease.renewed())
 
-    def _unseen(self, events: Sequence[Staged]) -> None:
-        """Raises Lost where rows with these ids were stored since the graph asked."""
+    def _marks(self, events: Sequence[Staged]) -> Marks:
         names = ["id_hash", "content_hash", self.contract.time]
         rows = pa.concat_tables([pq.read_table(f.path, columns=names, partitioning=None) for f in events])
-        own = Marks(rows["id_hash"].to_numpy(), rows["content_hash"].to_numpy(), rows[self.contract.time].cast(pa.int64()).to_numpy())
+        return Marks(rows["id_hash"].to_numpy(), rows["content_hash"].to_numpy(), rows[self.contract.time].cast(pa.int64()).to_numpy())
+
+    def _unseen(self, own: Marks, days: list[date]) -> None:
+        """Raises Lost where rows with these ids were stored since the graph asked, but for those that an earlier try of this commit has loaded."""
         there = Copies(self.place, self.dataset, self.contract.time, self.contract.horizon).copies(own)
-        if np.any(deduplicate(own, self.contract.horizon, there)):
+        if np.any(deduplicate(own, self.contract.horizon, there)) and not _stored(
+                self.place, self.dataset, stored_columns(self.contract), self.hand.run, days[0], days[-1])[0]:
             raise Lost("rows with the same ids were stored while this run was working; run it again")
 
 

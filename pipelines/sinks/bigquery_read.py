@@ -26,16 +26,22 @@ def rows(place: Place, sql: str, parameters: Sequence[Any] = (), page: int = _RO
             yield dict(row.items())
 
 
-def batches(place: Place, sql: str, schema: pa.Schema, parameters: Sequence[Any] = (), page: int = _MEASURED) -> Iterator[pa.RecordBatch]:
-    """The same as batches of this schema, whose fields are the answer's by name; numbers of BigQuery are cast to the schema's."""
+def batches(place: Place, sql: str, schema: pa.Schema, parameters: Sequence[Any] = (), page: int = _MEASURED,
+            default: str | None = None) -> Iterator[pa.RecordBatch]:
+    """The same as batches of this schema, whose fields are the answer's by name; numbers of BigQuery are cast to the schema's.
+
+    default: PROJECT.DATASET of tables that are named without one.
+    """
     with _told():
-        for batch in _asked(place, sql, parameters, page).to_arrow_iterable():
+        for batch in _asked(place, sql, parameters, page, default).to_arrow_iterable():
             yield pa.RecordBatch.from_arrays([batch[field.name].cast(field.type) for field in schema], schema=schema)
 
 
-def _asked(place: Place, sql: str, parameters: Sequence[Any], page: int) -> Any:
+def _asked(place: Place, sql: str, parameters: Sequence[Any], page: int, default: str | None = None) -> Any:
     again = Retry(predicate=passes, initial=place.patience.first, maximum=10.0, multiplier=2.0, timeout=place.patience.seconds)
     config = QueryJobConfig(query_parameters=list(parameters), use_legacy_sql=False)
+    if default:
+        config.default_dataset = default
 
     def ask() -> Any:
         job = place.client.query(sql, config, location=place.location, retry=None, job_retry=None, timeout=place.patience.answer)

@@ -4,6 +4,7 @@
     with target.run(run) as tables:                                    for the time of one run, as a Lake
 """
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -13,11 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from pipelines.sinks import bigquery_files
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_commit import Commit, Request, verdict
-from pipelines.sinks.bigquery_files import StageRows
+from pipelines.sinks.bigquery_files import StageRows, withdraw
 from pipelines.sinks.bigquery_jobs import Failed, Place
 from pipelines.sinks.bigquery_lease import Lease, held
 from pipelines.sinks.bigquery_ledger import ledger
@@ -98,19 +98,19 @@ class Target(NamedTuple):
 class Replacement:
     """One run's hold on a dataset; what a Lake is for a folder. Take it as a context: what it staged is gone when it ends.
 
-    Raises Misconfigured where another run is writing one of the days.
+    Raises Misconfigured where another run is writing one of the days, or nothing can be staged.
     """
 
     def __init__(self, target: Target, run: str) -> None:
         self.target, self.contract, self.run = target, target.contract, run
-        self._open = ExitStack()
-        self._lease = Lease(target.place._replace(patience=LOOK), target.dataset, run, target.days)
-        self._lease.take()
-        self._open.enter_context(self._lease.renewed())
         self.columns = stored_columns(target.contract)
-        if target.staging and "://" not in target.staging:
-            Path(target.staging).mkdir(parents=True, exist_ok=True)
-        self._folder = tempfile.mkdtemp(prefix="penstock-", dir=target.staging if target.staging and "://" not in target.staging else None)
+        with ExitStack() as opened:
+            self._folder = _folder("" if "://" in target.staging else target.staging)
+            opened.callback(shutil.rmtree, self._folder, ignore_errors=True)
+            self._lease = Lease(target.place._replace(patience=LOOK), target.dataset, run, target.days)
+            self._lease.take()
+            opened.enter_context(self._lease.renewed())
+            self._open = opened.pop_all()
 
     @property
     def parked(self) -> str:
@@ -154,15 +154,21 @@ class Replacement:
     def close(self) -> None:
         """Removes what was staged, and lets the days go."""
         self._open.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
         if "://" in self._staging:
-            try:
-                bigquery_files.withdraw(self._staging, self.run, self.target.storage_endpoint)
-            except OSError:
-                pass  # de-identified rows and sealed ones; a lifecycle rule of the bucket takes them
+            withdraw(self._staging, self.run, self.target.storage_endpoint)
 
     def __enter__(self) -> "Replacement":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _folder(staging: str) -> str:
+    """A new folder of this run alone, below staging where that is given. Raises Misconfigured."""
+    try:
+        if staging:
+            Path(staging).mkdir(parents=True, exist_ok=True)
+        return tempfile.mkdtemp(prefix="penstock-", dir=staging or None)
+    except OSError as error:
+        raise Misconfigured([Fault("--staging", f"cannot be written ({os.strerror(error.errno or 0)})", "give a folder that you may write")]) from None

@@ -13,7 +13,7 @@ from google.cloud.bigquery import Table
 
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect, patiently, reason
-from pipelines.sinks.bigquery_failures import REPLAYS_TABLE, Copies, Pending, contract_of
+from pipelines.sinks.bigquery_failures import Copies, Pending, contract_of
 from pipelines.sinks.bigquery_files import Staged, StageRows
 from pipelines.sinks.bigquery_jobs import Place
 from pipelines.sinks.bigquery_parts import Part, finish
@@ -21,7 +21,7 @@ from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_ta
 from pipelines.sinks.bigquery_turn import InHand, Turn
 from pipelines.sinks.lake_commit import utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
-from pipelines.sinks.replays import Choice, Failure, marks
+from pipelines.sinks.replays import REPLAYS_TABLE, Choice, Failure, marks
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
@@ -63,6 +63,11 @@ class DatasetTables:
 
     def pending(self, choice: Choice) -> Pending:
         return Pending(self._place, self._dataset, choice, self._table(REPLAYS_TABLE) is not None)
+
+    @property
+    def location(self) -> str:
+        """The dataset's."""
+        return self._place.location
 
     def take(self, contract: Contract, at: Callable[[str], None]) -> list[LedgerRow]:
         """Takes the turn. Raises Failed or Transient, as what follows."""

@@ -42,8 +42,8 @@ from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Misconfigured, Transient
 from schemas.tables import FAILURES
-from transforms.deduplicate import Marks
 from transforms.ledger import LedgerRow
+from transforms.marks import Marks
 from transforms.run_id import RunId
 
 STREAMS = Path(".penstock") / "streams"
@@ -119,7 +119,7 @@ class StreamDataset:
 
     def measured(self, since: int | None) -> Iterator[pa.RecordBatch]:
         with _told():
-            yield from bigquery_stream_windows.events(self._place, self._dataset, self.contract, since)
+            yield from bigquery_stream_windows.measured(self._place, self._dataset, self.contract, since)
 
     def windowed(self, since: int | None) -> pa.RecordBatch:
         assert self._windows is not None

@@ -6,10 +6,8 @@ from typing import NamedTuple
 import apache_beam as beam
 import pyarrow as pa
 
-from pipelines.sinks.lake_files import EVENTS_TABLE, conform, of_run
+from pipelines.sinks.lake_files import as_stored
 from schemas.tables import Column
-from transforms.fates import STORED
-from transforms.ledger import count
 from transforms.run_id import RunId, told
 
 
@@ -36,9 +34,6 @@ class _LayFn(beam.DoFn):
         self.table, self.columns, self.run = table, columns, run
 
     def process(self, batch: pa.RecordBatch) -> Iterator[Laid]:
-        events = self.table == EVENTS_TABLE
-        rows = conform(of_run(batch, told(self.run)) if events else batch, self.columns)
-        if events:
-            count(STORED, rows.num_rows)
+        rows = as_stored(batch, self.table, told(self.run), self.columns)
         if rows.num_rows:
             yield Laid(self.table, rows)

@@ -75,7 +75,7 @@ class Writer:
     def finish(self, intent: Intent, at: Callable[[str], None]) -> None:
         """Commits what is not yet committed, one table after the other. Raises Failed or Transient."""
         for table, streams in intent.tables():
-            bigquery_write.commit(self._client, self._named(table), streams, self._patience)
+            bigquery_write.commit(self._client, self._dataset.path(table), streams, self._patience)
             at(f"committed {table}")
 
     def finish_rows(self, intent: Intent, at: Callable[[str], None]) -> set[str]:
@@ -92,7 +92,7 @@ class Writer:
 
     def _pending(self, table: str, columns: tuple[Column, ...], rows: pa.RecordBatch) -> tuple[str, list[int]]:
         """(a finalized stream with the rows, the indexes of those that the table rejects: events alone may be)."""
-        stream = bigquery_write.Pending(self._client, self._named(table), arrow_schema(columns), self._patience)
+        stream = bigquery_write.Pending(self._client, self._dataset.path(table), arrow_schema(columns), self._patience)
         rejected: list[int] = []
         try:
             stream.append(rows)
@@ -123,9 +123,6 @@ class Writer:
         (total,) = self._digest.from_arrow(pa.table(events)).query("rows", f"SELECT sum(hash({listed})::HUGEINT) FROM rows").fetchone()
         return f"{total or 0:032x}"
 
-    def _named(self, table: str) -> str:
-        return f"projects/{self._dataset.project}/datasets/{self._dataset.name}/tables/{table}"
-
     def __enter__(self) -> "Writer":
         return self
 
@@ -141,9 +138,7 @@ def _one(batches: list[pa.RecordBatch], columns: tuple[Column, ...]) -> pa.Recor
 
 
 def _entry(row: LedgerRow) -> pa.RecordBatch:
-    values = {c.name: getattr(row, c.name) for c in RUNS}
-    values |= {"reasons": json.dumps(row.reasons), "partitions": json.dumps(row.partitions)}
-    return pa.RecordBatch.from_pylist([values], arrow_schema(RUNS))
+    return pa.RecordBatch.from_pylist([row.values()], arrow_schema(RUNS))
 
 
 def _refused(rows: pa.RecordBatch) -> pa.RecordBatch:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import date
 
-import numpy as np
 import pyarrow as pa
 from google.cloud.bigquery import ScalarQueryParameter
 from pyarrow import csv
@@ -16,7 +15,7 @@ from pipelines.sinks.bigquery_windows import WINDOWS_TABLE
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from pipelines.sinks.streamed import State, micros
 from schemas.errors import Stage
-from transforms.deduplicate import Marks
+from transforms.marks import Marks
 
 _MARKS = pa.schema([(name, pa.int64()) for name in Marks._fields])
 _LINES = pa.schema([("lines", pa.string())])
@@ -44,9 +43,7 @@ def marks(place: Place, dataset: Dataset, time: str, day: date) -> Marks:
     sql = f"SELECT STRING_AGG({line}, CHR(10)) AS lines FROM {named(dataset, EVENTS_TABLE)} WHERE d = @day GROUP BY MOD(id_hash, {_PARTS})"
     answer = batches(place, sql, _LINES, [ScalarQueryParameter("day", "DATE", day.isoformat())])  # BigQuery ends a page at some 10 MB
     read = pa.concat_tables([_MARKS.empty_table(), *(_parsed(batch) for batch in answer)])
-    columns = [read[name].to_numpy() for name in Marks._fields]
-    order = np.argsort(columns[0], kind="stable")
-    return Marks(*(column[order] for column in columns))
+    return Marks(*(column.to_numpy() for column in read.columns)).by_id()
 
 
 def _parsed(batch: pa.RecordBatch) -> pa.Table:

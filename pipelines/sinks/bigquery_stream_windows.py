@@ -15,11 +15,8 @@ from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_jobs import Place
 from pipelines.sinks.bigquery_ledger import named
 from pipelines.sinks.bigquery_read import batches
-from pipelines.sinks.bigquery_windows import WINDOWS_TABLE
-from pipelines.sinks.lake_files import EVENTS_TABLE
+from pipelines.sinks.bigquery_windows import WINDOWS_TABLE, events
 from pipelines.sinks.streamed import micros
-from pipelines.window_rows import measured
-from schemas.arrow import arrow_schema, stored_columns
 from schemas.contract import Contract
 from transforms.batch import with_column
 from transforms.panes import Changes
@@ -31,13 +28,9 @@ _MOST = 200_000  # windows whose panes are known, before those that change no mo
 Of = tuple[str | None, datetime]  # key and window_start
 
 
-def events(place: Place, dataset: Dataset, contract: Contract, since: int | None) -> Iterator[pa.RecordBatch]:
+def measured(place: Place, dataset: Dataset, contract: Contract, since: int | None) -> Iterator[pa.RecordBatch]:
     """The columns that windows are made of, of the stored events from this time (us) on. Raises Failed or Transient."""
-    known = {field.name: field for field in arrow_schema(stored_columns(contract))}
-    names = measured(contract)
-    where, given = _from(f"`{contract.time}`", since)
-    yield from batches(place, f"SELECT {', '.join(f'`{name}`' for name in names)} FROM {named(dataset, EVENTS_TABLE)} WHERE {where}",
-                       pa.schema([known[name] for name in names]), given)
+    return events(place, dataset, contract, *_from(f"`{contract.time}`", since))
 
 
 class Told:

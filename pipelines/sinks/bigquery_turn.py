@@ -39,10 +39,10 @@ class InHand(NamedTuple):
 
 
 class Turn:
-    """One replay's turn: take it once, then begin each run. holder: who has it, a random name."""
+    """One replay's turn: take it once, then begin each run. holder: who has it, a random name; given where a replay is several processes."""
 
-    def __init__(self, place: Place, dataset: Dataset) -> None:
-        self.holder = secrets.token_hex(8)
+    def __init__(self, place: Place, dataset: Dataset, holder: str = "") -> None:
+        self.holder = holder or secrets.token_hex(8)
         self._place, self._dataset = place, dataset
 
     def take(self) -> InHand:

@@ -59,7 +59,7 @@ def rewindow(place: Place, dataset: Dataset, contract: Contract, days: Iterable[
     at is told each step. Raises Failed or Transient: then it must be done again.
     """
     assert contract.windows is not None
-    found = rebuild(lambda first, last: _events(place, dataset, contract, first, last), sorted(set(days)),
+    found = rebuild(lambda first, last: _of_days(place, dataset, contract, first, last), sorted(set(days)),
                     lambda low, high: _between(place, dataset, contract, low, high), contract.windows, contract.time)
     changes = Changes(completed(found.rows, contract, scorer(contract.windows), None), found.gone)
     columns = window_columns(contract)
@@ -98,7 +98,7 @@ def rewindow_all(place: Place, dataset: Dataset, contract: Contract, days: Itera
     """(events, what was done) of these days, or of all that hold events or windows where there are none: some days at a time, as they
     come. Raises Failed or Transient."""
     held = {row["d"]: int(row["n"]) for row in query(place, f"SELECT d, COUNT(*) AS n FROM {named(dataset, EVENTS_TABLE)} GROUP BY d")}
-    windowed = [row["d"] for row in query(place, f"SELECT d, COUNT(*) AS n FROM {named(dataset, WINDOWS_TABLE)} GROUP BY d")]
+    windowed = [row["d"] for row in query(place, f"SELECT DISTINCT d FROM {named(dataset, WINDOWS_TABLE)}")]
     wanted = sorted(set(days) or {*held, *windowed})
     done = Rewindowed()
     for some in chunks(wanted, held, most):
@@ -120,12 +120,17 @@ def chunks(days: list[date], held: dict[date, int], most: int) -> Iterator[list[
         yield some
 
 
-def _events(place: Place, dataset: Dataset, contract: Contract, first: date, last: date) -> Iterator[pa.RecordBatch]:
+def events(place: Place, dataset: Dataset, contract: Contract, where: str, parameters: Sequence[Any]) -> Iterator[pa.RecordBatch]:
+    """The columns that windows are made of, of the stored events that a condition chooses. Raises Failed or Transient."""
     names = measured(contract)
-    known = {field.name: field for field in arrow_schema(stored_columns(contract))}
-    yield from batches(place, f"SELECT {_listed(names)} FROM {named(dataset, EVENTS_TABLE)} WHERE d BETWEEN @first AND @last",
-                       pa.schema([known[name] for name in names]),
-                       [ScalarQueryParameter("first", "DATE", first), ScalarQueryParameter("last", "DATE", last)])
+    known = arrow_schema(stored_columns(contract))
+    yield from batches(place, f"SELECT {_listed(names)} FROM {named(dataset, EVENTS_TABLE)} WHERE {where}", pa.schema([known.field(name) for name in names]),
+                       parameters)
+
+
+def _of_days(place: Place, dataset: Dataset, contract: Contract, first: date, last: date) -> Iterator[pa.RecordBatch]:
+    return events(place, dataset, contract, "d BETWEEN @first AND @last",
+                  [ScalarQueryParameter("first", "DATE", first), ScalarQueryParameter("last", "DATE", last)])
 
 
 def _between(place: Place, dataset: Dataset, contract: Contract, low: int, high: int) -> pa.RecordBatch:

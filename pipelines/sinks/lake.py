@@ -30,8 +30,9 @@ from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from schemas.tables import Column
 from transforms.batch import ORIGIN, WATERMARK
-from transforms.deduplicate import Marks, Nothing
+from transforms.deduplicate import Nothing
 from transforms.ledger import LedgerRow
+from transforms.marks import Marks
 
 _LOG = logging.getLogger(__name__)
 

@@ -84,6 +84,40 @@ def by_day(batch: pa.RecordBatch) -> Iterator[tuple[str, pa.RecordBatch]]:
         yield part[DAY][0].as_py().isoformat(), part
 
 
+def as_stored(batch: pa.RecordBatch, table: str, run: str, columns: tuple[Column, ...]) -> pa.RecordBatch:
+    """The batch as the table has it; events are of the run, and counted as stored. Raises as conform does."""
+    if table != EVENTS_TABLE:
+        return conform(batch, columns)
+    rows = conform(of_run(batch, run), columns)
+    count(STORED, rows.num_rows)
+    return rows
+
+
+class Waiting:
+    """Rows of a table that wait for others of their day (events), or for others (""): some `most` bytes of them all."""
+
+    def __init__(self, table: str, most: int) -> None:
+        self._table, self._most = table, most
+        self._rows: dict[str, list[pa.RecordBatch]] = {}
+        self._bytes: dict[str, int] = {}
+
+    def add(self, rows: pa.RecordBatch) -> Iterator[tuple[str, list[pa.RecordBatch]]]:
+        """(day, its rows) of what must wait no longer: the largest days."""
+        for day, part in by_day(rows) if self._table == EVENTS_TABLE else [("", rows)] if rows.num_rows else []:
+            self._rows.setdefault(day, []).append(part)
+            self._bytes[day] = self._bytes.get(day, 0) + part.nbytes
+        while sum(self._bytes.values()) > self._most:
+            largest = max(self._bytes, key=lambda day: (self._bytes[day], day))
+            del self._bytes[largest]
+            yield largest, self._rows.pop(largest)
+
+    def rest(self) -> Iterator[tuple[str, list[pa.RecordBatch]]]:
+        """All that waits; none of it waits any more."""
+        self._bytes.clear()
+        for day in sorted(self._rows):
+            yield day, self._rows.pop(day)
+
+
 def place(folder: str, run: str, table: str, day: str, batches: list[pa.RecordBatch]) -> Written:
     """Writes one file and answers where it is. Raises OSError."""
     key = hashlib.blake2b(digest_size=10)
@@ -156,30 +190,21 @@ class _WriteFn(beam.DoFn):
         self.writer = ThreadPoolExecutor(1)
 
     def start_bundle(self) -> None:
-        self.run_id = told(self.run)
-        self.waiting: dict[str, list[pa.RecordBatch]] = {}
-        self.bytes: dict[str, int] = {}
+        self.run_id, self.waiting = told(self.run), Waiting(self.table, self.buffer_bytes)
         self.files: list[Future[Written]] = []
 
     def process(self, batch: pa.RecordBatch) -> None:
-        rows = conform(of_run(batch, self.run_id) if self.table == EVENTS_TABLE else batch, self.columns)
-        if self.table == EVENTS_TABLE:
-            count(STORED, rows.num_rows)
-        for day, part in by_day(rows) if self.table == EVENTS_TABLE else [("", rows)] if rows.num_rows else []:
-            self.waiting.setdefault(day, []).append(part)
-            self.bytes[day] = self.bytes.get(day, 0) + part.nbytes
-        while sum(self.bytes.values()) > self.buffer_bytes:
-            self._flush(max(self.bytes, key=lambda day: (self.bytes[day], day)))
+        for day, rows in self.waiting.add(as_stored(batch, self.table, self.run_id, self.columns)):
+            self._write(day, rows)
 
-    def _flush(self, day: str) -> None:
+    def _write(self, day: str, rows: list[pa.RecordBatch]) -> None:
         if self.files:
             self.files[-1].result()  # one file at a time waits for the disk, so memory stays bounded
-        del self.bytes[day]
-        self.files.append(self.writer.submit(place, self.folder, self.run_id, self.table, day, self.waiting.pop(day)))
+        self.files.append(self.writer.submit(place, self.folder, self.run_id, self.table, day, rows))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for day in sorted(self.waiting):
-            self._flush(day)
+        for day, rows in self.waiting.rest():
+            self._write(day, rows)
         for file in self.files:
             yield GlobalWindows.windowed_value(file.result())
 

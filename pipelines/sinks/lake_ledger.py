@@ -1,24 +1,18 @@
 """The table `runs`: one row a run."""
 
-import json
-from datetime import datetime, timedelta, timezone
-from typing import Any
-
 import duckdb
 
+from pipelines.sinks.streamed import moment
 from schemas.tables import RUNS
 from transforms.ledger import LedgerRow
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _COLUMNS = tuple(column.name for column in RUNS)
 _TIMES = ("started", "ended", "watermark", "greatest")
 
 
 def record(connection: "duckdb.DuckDBPyConnection", row: LedgerRow, balanced: bool) -> None:
     """Inserts the row, in the transaction that is open or in one of its own."""
-    values: dict[str, Any] = {name: getattr(row, name) for name in _COLUMNS if name != "balanced"}
-    values |= {"reasons": json.dumps(row.reasons), "partitions": json.dumps(row.partitions), "balanced": balanced}
-    places = ", ".join("?" * len(_COLUMNS))
+    values, places = row.values(balanced), ", ".join("?" * len(_COLUMNS))
     connection.execute(f"INSERT INTO lake.runs ({', '.join(_COLUMNS)}) VALUES ({places})", [values[name] for name in _COLUMNS])
 
 
@@ -29,7 +23,4 @@ def ledger(connection: "duckdb.DuckDBPyConnection", run: str) -> tuple[LedgerRow
     if found is None:
         return None
     row = dict(zip(_COLUMNS, found, strict=True))
-    balanced = bool(row.pop("balanced"))
-    row |= {"reasons": json.loads(row["reasons"]), "partitions": tuple(json.loads(row["partitions"])),
-            **{name: row[name] and _EPOCH + timedelta(microseconds=row[name]) for name in _TIMES}}
-    return LedgerRow(**row), balanced
+    return LedgerRow.of(row | {name: moment(row[name]) for name in _TIMES})

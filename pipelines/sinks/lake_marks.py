@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import numpy as np
-
 from pipelines.sinks.lake_catalog import write_connection
-from transforms.deduplicate import Marks
+from transforms.marks import Marks
 
 
 @dataclass(frozen=True)
@@ -29,5 +27,4 @@ class Stored:
                                        + (f" WHERE {days}" if days else "")).to_arrow_table()
         finally:
             connection.close()
-        order = np.argsort(found["id_hash"].to_numpy(), kind="stable")
-        return Marks(*(found[name].to_numpy()[order] for name in ("id_hash", "content_hash", "time")))
+        return Marks(*(column.to_numpy() for column in found.columns)).by_id()

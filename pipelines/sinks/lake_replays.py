@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import starmap
 from pathlib import Path
 
 import duckdb
@@ -13,7 +14,7 @@ from pipelines.sinks.lake_catalog import Reader, locked, write_connection
 from pipelines.sinks.lake_tables import declare_replays
 from pipelines.sinks.replays import KEY, NEVER, Choice, Failure, Group, left
 from schemas.errors import Stage
-from transforms.deduplicate import Marks
+from transforms.marks import Marks
 
 _FETCHED = 256  # rows
 
@@ -40,7 +41,7 @@ class Pending:
         """Their numbers, by stage, reason and whether they are replayed."""
         found = self._connection.execute(f"""SELECT f.stage, f.reason, f.sealed IS NULL AS empty, {self._settled} AS settled, count(*)
                                              FROM {self._from} GROUP BY ALL ORDER BY ALL""", [self._choice.settled, *self._values]).fetchall()
-        return [Group(stage, reason, rows, left(self._choice, stage, empty, settled)) for stage, reason, empty, settled, rows in found]
+        return [Group(stage, reason, rows, left(self._choice, stage, reason, empty, settled)) for stage, reason, empty, settled, rows in found]
 
     def rows(self) -> Iterator[Failure]:
         """Those that hold a row, sealed: run after run as they began, in each as the input had them."""
@@ -49,7 +50,7 @@ class Pending:
             ORDER BY r.started, f.run, regexp_replace(f.origin, '[0-9]*$', ''), try_cast(regexp_extract(f.origin, '[0-9]*$') AS HUGEINT),
                      f.origin, f.stage, f.reason, f.attempt""", [*self._values, self._choice.settled])
         for batch in found.to_arrow_reader(_FETCHED):
-            yield from map(Failure._make, zip(*(column.to_pylist() for column in batch.columns)))
+            yield from starmap(Failure, zip(*(column.to_pylist() for column in batch.columns)))
 
     def late(self) -> list[Failure]:
         """Late rows whose event is stored, where they are asked for; others are sealed as stored, and cannot come again."""
@@ -82,8 +83,7 @@ class Copies:
             connection.unregister("asked")
         finally:
             connection.close()
-        order = np.argsort(found["id_hash"].to_numpy(), kind="stable")
-        return Marks(*(found[name].to_numpy()[order] for name in ("id_hash", "content_hash", "time")))
+        return Marks(*(column.to_numpy() for column in found.columns)).by_id()
 
 
 def prepare(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:

@@ -14,6 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from types import TracebackType
 
+import duckdb
 import pyarrow as pa
 
 from pipelines.sinks import lake_runs
@@ -30,9 +31,9 @@ from pipelines.sinks.streamed import Finished, Moved, State, hold, moment
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Stage
-from transforms.deduplicate import Marks
 from transforms.fates import READ, REPEATED
 from transforms.ledger import LedgerRow, sums
+from transforms.marks import Marks
 from transforms.run_id import RunId
 
 RENEWED = 300  # runs after which the connection is opened anew
@@ -49,8 +50,7 @@ class StreamLake:
         self._held = hold(self.folder / HOLDER, str(self.folder), holder)
         try:
             with locked(self.folder):
-                self.connection = write_connection(self.folder)
-                self.connection.execute("SET threads = 1")  # a second one gains nothing on a run's files, and waits 20 ms of CPU for it
+                self.connection = self._connected()
                 declare(self.connection, self.folder, contract)
                 self._lock = lake_runs.enlist(self.folder, name)
                 lake_runs.clean(self.connection, self.folder)
@@ -157,7 +157,12 @@ class StreamLake:
         """A new connection, in 0.3 s: DuckDB keeps 27 KB of each snapshot for as long as a process has one open."""
         self._renewed = self.tidy.runs
         self.connection.close()
-        self.connection = self.tidy.connection = write_connection(self.folder)
+        self.connection = self.tidy.connection = self._connected()
+
+    def _connected(self) -> "duckdb.DuckDBPyConnection":
+        connection = write_connection(self.folder)
+        connection.execute("SET threads = 1")  # a second one gains nothing on a run's files, and waits 20 ms of CPU for it
+        return connection
 
     def close(self) -> None:
         """Lets go of the lake; files of a run that was not committed go."""

@@ -10,6 +10,7 @@ from schemas.arrow import arrow_schema
 from schemas.errors import Reason, Stage
 from schemas.tables import REPLAYS
 
+REPLAYS_TABLE = "replays"
 SCHEMA = arrow_schema(REPLAYS)
 KEY = ("run", "stage", "reason", "origin", "attempt")
 """What names a failure."""
@@ -19,11 +20,12 @@ NEVER = (*_NO_ROWS, str(Stage.WINDOW))
 """Stages whose failures are not opened."""
 _LATE, _NOTHING = "late, in events already (stage window)", "without a sealed row"
 _SETTLED = "refused in a replay by this contract's version already (--again tries them once more)"
+_CRASHES = "kill what reads them (reason crashes): replay them on one machine, which tries them in a process of its own"
 _UNDONE = "of runs that are not done: they have no row in runs yet"
 
 
 class Failure(NamedTuple):
-    """A row of the failures table; sealed is None where the row was not asked for."""
+    """A row of the failures table; sealed is None where the row was not asked for. key: the public one that seals it, "" where not asked for."""
 
     run: str
     stage: str
@@ -31,12 +33,14 @@ class Failure(NamedTuple):
     origin: str
     attempt: int
     sealed: bytes | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True)
 class Choice:
     """Which failures: "" and None leave a side open. since and until: of the start of the run that refused them, the second
-    not included. settled: name and version of a contract; what a replay by it has refused is not tried by it again.
+    not included. settled: name and version of a contract; what a replay by it has refused is not tried by it again. crashes:
+    whether rows that kill are tried.
     """
 
     stage: str = ""
@@ -45,6 +49,7 @@ class Choice:
     since: datetime | None = None
     until: datetime | None = None
     settled: str = ""
+    crashes: bool = True
 
     @property
     def late(self) -> bool:
@@ -61,13 +66,15 @@ class Group(NamedTuple):
     left: str
 
 
-def left(choice: Choice, stage: str, empty: bool, settled: bool, undone: bool = False) -> str:
+def left(choice: Choice, stage: str, reason: str, empty: bool, settled: bool, undone: bool = False) -> str:
     """Why such failures are left alone, "" where they are replayed. empty: no row is sealed; settled: a replay by this version
     has refused them; undone: the run that refused them has not ended."""
     if undone:
         return _UNDONE
     if stage == str(Stage.WINDOW):
         return "" if choice.late else _LATE
+    if reason == str(Reason.CRASHES) and not choice.crashes:
+        return _CRASHES
     return _NO_ROWS.get(stage, _NOTHING if empty else _SETTLED if settled else "")
 
 

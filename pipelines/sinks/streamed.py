@@ -12,8 +12,8 @@ import apache_beam as beam
 import pyarrow as pa
 
 from schemas.errors import Fault, Misconfigured
-from transforms.deduplicate import Marks
 from transforms.ledger import LedgerRow, Tally
+from transforms.marks import Marks
 from transforms.panes import Changes
 from transforms.run_id import RunId
 from transforms.seen import Failed

@@ -19,7 +19,7 @@ from pipelines.sources.broken import KEPT, SEALED, Broken, Unreadable
 from pipelines.sources.csv_blocks import csv_blocks
 from pipelines.sources.gcs import Changed
 from pipelines.sources.gzip import unpacked_chunks
-from pipelines.sources.lines import first_line, range_chunks, whole_lines
+from pipelines.sources.lines import REST, first_line, range_chunks, whole_lines
 from pipelines.sources.listing import InputFile, Range, groups, listed, ranges
 from pipelines.sources.opening import open_file
 from pipelines.sources.parquet_batches import parquet_blocks
@@ -53,7 +53,8 @@ def opened(pieces: Iterable[Range], endpoint: str = "") -> Iterator[tuple[Range,
 
 
 def _open(piece: Range, endpoint: str) -> io.BufferedReader:
-    return open_file(piece.path, piece.size, piece.generation, max(piece.start - 1, 0), piece.stop, endpoint)
+    until = None if piece.format == "parquet" else piece.stop + REST
+    return open_file(piece.path, piece.size, piece.generation, max(piece.start - 1, 0), until, endpoint)
 
 
 def read(piece: Range, block_bytes: int = BLOCK, endpoint: str = "", file: io.BufferedReader | None = None) -> Iterator[Block | Broken]:

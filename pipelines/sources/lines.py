@@ -7,7 +7,7 @@ from pipelines.sources.broken import KEPT, Unreadable
 from schemas.errors import Reason
 
 CHUNK = 1 << 20  # bytes of one read; far below KEPT, so that only the first line of a chunk can be too long
-_REST = 64 << 10  # bytes of one read for the rest of a line that the next range begins with
+REST = 64 << 10  # bytes of one read for the rest of a line that the next range begins with
 MOST_LINES = 100_000  # in one block: a file of nothing but newlines must not become millions of refusals at once
 BOM = b"\xef\xbb\xbf"
 
@@ -59,7 +59,7 @@ def range_chunks(file: BinaryIO, begin: int, stop: int) -> Iterator[bytes]:
         last = chunk[-1:]
         yield chunk
     while last != b"\n":
-        chunk = file.read(_REST)
+        chunk = file.read(REST)
         if not chunk:
             return
         end = chunk.find(b"\n") + 1
@@ -78,7 +78,7 @@ def whole_lines(chunks: Iterable[bytes], start: int, block_bytes: int) -> Iterat
     block, first, count = bytearray(), start, 0
     held, lost = bytearray(), 0  # the last line so far, and how many of its bytes were thrown away
     try:
-        for piece in _pieces(chunks):
+        for piece, newlines in _pieces(chunks):
             newline = piece.find(b"\n")
             if newline < 0:
                 held += piece
@@ -90,13 +90,13 @@ def whole_lines(chunks: Iterable[bytes], start: int, block_bytes: int) -> Iterat
                 yield Lines(at, bytes(held[:KEPT + 1]) + b"\n", 1)
                 first = at + len(held) + lost + 1
                 end = piece.rfind(b"\n") + 1
-                block, count = bytearray(piece[newline + 1:end]), piece.count(b"\n") - 1
+                block, count = bytearray(piece[newline + 1:end]), newlines - 1
                 held, lost = bytearray(piece[end:]), 0
             else:
                 end = piece.rfind(b"\n") + 1
                 block += held
                 block += piece[:end]
-                count += piece.count(b"\n")
+                count += newlines
                 held = bytearray(piece[end:])
             if len(held) > KEPT + 1:
                 lost += len(held) - KEPT - 1
@@ -114,11 +114,12 @@ def whole_lines(chunks: Iterable[bytes], start: int, block_bytes: int) -> Iterat
         yield Lines(first + len(block), bytes(held), 1)
 
 
-def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The chunks, those that are dense with newlines in smaller pieces."""
+def _pieces(chunks: Iterable[bytes]) -> Iterator[tuple[bytes, int]]:
+    """The chunks with their numbers of newlines, those that are dense with newlines in smaller pieces."""
     for chunk in chunks:
-        if len(chunk) <= MOST_LINES or chunk.count(b"\n") <= MOST_LINES:
-            yield chunk
+        newlines = chunk.count(b"\n")
+        if newlines <= MOST_LINES:
+            yield chunk, newlines
         else:
-            for at in range(0, len(chunk), MOST_LINES):
-                yield chunk[at:at + MOST_LINES]
+            pieces = (chunk[at:at + MOST_LINES] for at in range(0, len(chunk), MOST_LINES))
+            yield from ((piece, piece.count(b"\n")) for piece in pieces)

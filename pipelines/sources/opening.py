@@ -15,7 +15,7 @@ _SMALL = 256 << 10  # bytes: small reads of a remote file are made of such ones
 def open_file(path: str, size: int = 0, generation: int | None = None, start: int = 0, until: int | None = None,
               endpoint: str = "") -> io.BufferedReader:
     """The file's bytes from the start. size and generation: of an object, as listed; start: where a reader
-    means to begin, what is there is fetched at once; until: where it means to stop.
+    means to begin, what is there is fetched at once; until: where it means to stop, None where it does not read in order.
 
     Raises OSError; of an object that is not that generation any more, gcs.Changed, from any read.
     """

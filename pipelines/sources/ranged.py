@@ -6,9 +6,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 FIRST = 1 << 20  # bytes fetched at a place that nothing led to
-STEP = 4 << 20  # bytes of each fetch where the file is read on
+STEP = 8 << 20  # bytes of each fetch where the file is read on: a fetch costs CPU as much as a megabyte
 AHEAD = 3  # fetches under way or waiting beyond the one that is read
-KEPT = 32 << 20  # bytes held of a file: what is fetched ahead, and what was read last
+KEPT = 32 << 20  # bytes held of a file at most: what is fetched ahead, and what was read last
 _TAIL = 128 << 10  # bytes fetched beyond `until`: the rest of a line
 
 
@@ -21,15 +21,15 @@ class _Segment(NamedTuple):
 class RangedFile(io.RawIOBase):
     """Read, seek, tell over fetch(start, stop), which answers those bytes, all of them, from any thread.
 
-    start: what is there is fetched at once; until: the reader is expected to stop about there, beyond little is fetched.
-    What fetch raises, a read raises.
+    start: what is there is fetched at once; until: the reader goes on from there to here, and beyond little is fetched; None: nobody
+    knows where it goes. What fetch raises, a read raises.
     """
 
     def __init__(self, fetch: Callable[[int, int], bytes], size: int, start: int = 0, until: int | None = None) -> None:
         self._fetch, self._size = fetch, size
         self._until = size if until is None else min(until, size)
         self._at, self._end = 0, start  # where the reader stands; where the last segment ends
-        self._onward = False  # the reader goes on where it was
+        self._onward = until is not None  # the reader goes on where it was
         self._segments: list[_Segment] = []
         self._threads = ThreadPoolExecutor(AHEAD, thread_name_prefix="read-ahead")
         if start < size:

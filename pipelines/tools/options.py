@@ -9,6 +9,7 @@ from pipelines.launch.profile import JOBS
 from pipelines.options import BIGQUERY, CONTRACT, CONTRACTS, KMS, PUBSUB, STORAGE, OfContract
 from schemas.errors import Reason
 
+STAND_IN = "A stand-in for Google's other services on this machine, for tests: http://localhost:PORT."
 SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
 
 
@@ -151,8 +152,10 @@ class LaunchOptions:
     profile: str = required("Profile of the environment (docs/launch.md).", metavar="FILE")
     transform_name_mapping: str = option("", "For an update: transforms that were renamed, beside the profile's, as Beam takes them.",
                                          metavar='{"OLD":"NEW",...}')
-    force: bool = option(False, "Update though the check says that Dataflow would refuse it, or lose what a step holds: its own check has the last word.")
+    force: bool = option(False, "Update though the check says that Dataflow would refuse it, or lose what a step holds, or though the running graph "
+                         "cannot be read: Dataflow's own check has the last word.")
     dataflow_endpoint: str = option("", "URL of Dataflow, else Google's; loopback (http://localhost:9070) is spoken to without TLS.", metavar="URL")
+    endpoint: str = option("", STAND_IN, metavar="URL")
     storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
     json: bool = option(False, "Print the job as JSON, as the last line.", group="Output")
 
@@ -175,5 +178,5 @@ class CheckOptions:
     profile: str = required("Profile of the environment (docs/launch.md).", metavar="FILE")
     rate: int = option(0, "Events a second that a stream must carry, in place of the profile's; held against the quotas.", metavar="N", minimum=0)
     lock: str = option("", "The lock file that the image must have been built from; else requirements.lock, where it is here.", metavar="FILE")
-    endpoint: str = option("", "A stand-in for Google's services on this machine, for tests: http://localhost:PORT.", metavar="URL")
+    endpoint: str = option("", STAND_IN, metavar="URL")
     json: bool = option(False, "Print what was found as JSON.", group="Output")

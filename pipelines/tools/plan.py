@@ -1,81 +1,43 @@
 """penstock plan: what a stream on Dataflow needs at a rate, beside what the project has, and what a month of it costs. On paper: nothing is asked."""
 
 import json
-from typing import Any, NamedTuple
+from typing import Any
 
 from pipelines.contracts import load
-from pipelines.flags import parse
-from pipelines.launch.profile import Profile, read
+from pipelines.flags import attempt
+from pipelines.launch.profile import read
 from pipelines.options import StreamOptions
-from pipelines.plan import figures
-from pipelines.plan.model import Cost, DlpShare, Load, Machine, Measured, Need, costs, needs, raised_first, workers
+from pipelines.plan.model import raised_first
+from pipelines.plan.reckoning import Plan, Rate, ground, reckon
 from pipelines.plan.sample import measure
 from pipelines.starting import Faults
 from pipelines.tools.options import PlanOptions
-from schemas.contract import Contract
 
-MACHINE, REGION = "n2-standard-2", "us-central1"
 NOT_COUNTED = ("queries", "windows rows", "network between regions and zones", "logs and metrics", "Cloud Storage of staging and templates",
                "Artifact Registry", "snapshots", "discounts and taxes")
 
 
-class Plan(NamedTuple):
-    """A plan, reckoned. measured_here: event_bytes are those of the contract's sample; likeness: the contract whose CPU time was taken."""
-
-    contract: Contract
-    load: Load
-    constants: Measured
-    machine: Machine
-    machine_type: str
-    workers: int
-    needs: list[Need]
-    costs: list[Cost]
-    measured_here: bool
-    likeness: str
-
-
 def run(options: PlanOptions) -> int:
     """Prints the plan. Exit code 0 whatever it says: `penstock check` holds a launch against it."""
-    found = reckon(options)
+    found = plan_of(options)
     print(json.dumps(as_json(found)) if options.json else "\n".join(told(found)))
     return 0
 
 
-def reckon(options: PlanOptions) -> Plan:
+def plan_of(options: PlanOptions) -> Plan:
     """The plan. Raises Misconfigured with all that is wrong with the contract, its sample or the profile."""
-    faults = Faults()
+    faults, where = Faults(), options.profile or "--profile"
     contract = faults.of(lambda: load(options.contract, storage_endpoint=options.storage_endpoint))
-    profile = faults.of(lambda: read(options.profile, "stream")) if options.profile else None
     sample = faults.of(lambda: measure(contract)) if contract else None
-    where = options.profile or "--profile"
-    machine_type = profile.machine_type if profile else MACHINE
-    machine = faults.of(lambda: figures.machine(machine_type, profile.disk_gb if profile else 0, where))
-    stream = faults.of(lambda: stream_of(profile))
-    constants = figures.measured(contract.name if contract else "", stream.write if stream else "storage_write", stream.shards if stream else 1, options.cpu)
-    given = dict(profile.quotas) if profile else {}
-    if stream and stream.engine == "dlp" and "dlp_requests_per_minute" not in given:
-        given |= {"dlp_requests_per_minute": float(stream.requests_per_minute)} if stream.requests_per_minute else (
-            {"dlp_requests_per_minute": 100.0} if ".rep." in stream.dlp_endpoint else {})
-    region, most = (profile.region, profile.max_workers) if profile else (REGION, None)
-    quotas = faults.of(lambda: figures.quotas(region, given, most, constants.shards, where))
-    faults.stop()
-    assert contract and sample and machine and stream and quotas
-    load_ = Load(options.rate, options.bytes or sample.event_bytes, sample.stored_bytes * (options.bytes / sample.event_bytes if options.bytes else 1.0),
-                 _scaled(sample.dlp, options.bytes / sample.event_bytes if options.bytes else 1.0) if stream.engine == "dlp" else None,
-                 stream.wait.total_seconds(), stream.write, profile.min_workers if profile else 1)
-    likeness = "--cpu" if options.cpu else figures.likeness(contract.name)
-    return Plan(contract, load_, constants, machine, machine_type, workers(load_, constants, machine), needs(load_, constants, machine, quotas),
-                costs(load_, constants, machine, figures.prices()), not options.bytes, likeness)
-
-
-def stream_of(profile: Profile | None) -> StreamOptions:
-    """The stream's options as the profile has them; what is missing has no part in a plan. Raises Misconfigured."""
+    profile = faults.of(lambda: read(options.profile, "stream")) if options.profile else None
+    # What is missing has no part in a plan.
     given = {"contract": "-", "subscription": "projects/-/subscriptions/-", "output": "-"} | dict(profile.parameters if profile else ())
-    return parse(StreamOptions, [f"--{name}={value}" for name, value in given.items()])[0]
-
-
-def _scaled(share: DlpShare, by: float) -> DlpShare:
-    return DlpShare(share.requests * by, share.inspected_bytes * by, share.transformed_bytes * by)
+    stream, _, untaken = attempt(StreamOptions, [f"--{name}={value}" for name, value in given.items()])
+    faults.found += untaken
+    on = faults.of(lambda: ground(stream, profile, where))
+    faults.stop()
+    assert contract and sample and on
+    return reckon(contract, sample, Rate(options.rate, options.bytes, options.cpu), stream, on)
 
 
 def told(plan: Plan) -> list[str]:
@@ -87,11 +49,11 @@ def told(plan: Plan) -> list[str]:
              f"{plan.workers:,} worker{'s' * (plan.workers > 1)} of {plan.machine_type}: {plan.constants.cpu_seconds * 1e6:,.0f} us of CPU an event"
              + (f" (as {plan.likeness}: no benchmark ran this contract, give --cpu)" if plan.likeness not in ("--cpu", plan.contract.name) else "")
              + f", {plan.constants.busy:.0%} of each vCPU planned for", "",
-             f"{'of':36}{'needed':>18}{'given':>18}{'share':>9}"]
+             f"{'of':36} {'needed':>18} {'given':>18} {'share':>10}"]
     for need in plan.needs:
         given = "?" if need.quota.given is None else f"{need.quota.given:,.0f}"
         share = "?" if need.share is None else f"{need.share:.1%}" if need.share < 10 else f"{need.share:,.0f} x"
-        lines.append(f"{need.quota.name:36}{_number(need.needed):>18}{given:>18}{share:>9}")
+        lines.append(f"{need.quota.name:36} {_number(need.needed):>18} {given:>18} {share:>10}")
     lines += ["", "to raise first:" if first else "to raise first: nothing; no known quota is filled to more than 80 %"]
     lines += [f"  {need.quota.name}, {need.share:.1%}: {need.quota.remedy}" for need in first]
     unknown = [need for need in plan.needs if need.share is None and need.quota.name != "max_workers"]

@@ -5,7 +5,7 @@ Every check only reads. A call waits seconds, not minutes, and is not tried agai
 
 import re
 from collections.abc import Callable
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, TypeVar
 
 import google.auth
@@ -22,6 +22,7 @@ from google.cloud.resourcemanager_v3 import ProjectsClient
 from google.cloud.secretmanager_v1 import SecretManagerServiceClient
 from google.pubsub_v1 import SubscriberClient
 
+from pipelines.sources import gcs
 from schemas.errors import Fault, Misconfigured
 from transforms.channel import is_loopback
 
@@ -56,23 +57,28 @@ class Clients:
     """Clients for one project, as one identity.
 
     endpoint: a stand-in for all of Google's services on this machine (http://localhost:PORT), spoken to without credentials; "" for Google's.
-    account: a service account to act as; "" for whoever runs this. Raises Misconfigured for an endpoint elsewhere.
+    account: a service account to act as; "" for whoever runs this. storage_endpoint: a Cloud Storage on this machine to read objects from;
+    it holds the launch's, though what it says of places and grants means nothing. away: why nobody else may be asked, "" where all may.
+    Raises Misconfigured for an endpoint elsewhere.
     """
 
-    def __init__(self, project: str, endpoint: str = "", account: str = "") -> None:
+    def __init__(self, project: str, endpoint: str = "", account: str = "", *, storage_endpoint: str = "", away: str = "") -> None:
         if endpoint and not (endpoint.startswith("http://") and is_loopback(endpoint.removeprefix("http://").rstrip("/"))):
             raise Misconfigured([Fault("--endpoint", "is not on this machine", "give http://localhost:PORT, or leave it out for Google's own")])
         self.project, self.endpoint, self.account = project, endpoint.rstrip("/"), account
+        self._storage, self._away = storage_endpoint, away
+        self._known: dict[tuple[Any, ...], Any] = {}
 
     @cached_property
     def credentials(self) -> Any:
         """Raises NotChecked where there are none."""
         if self.endpoint:
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
-        try:
-            own, _ = google.auth.default(scopes=_SCOPE)
-        except DefaultCredentialsError:
-            raise NotChecked("there are no credentials; run gcloud auth application-default login") from None
+        if self._away:
+            raise NotChecked(self._away)
+        own = _own()
+        if own is None:
+            raise NotChecked("there are no credentials; run gcloud auth application-default login")
         return impersonated_credentials.Credentials(own, self.account, _SCOPE) if self.account else own  # type: ignore[no-untyped-call]
 
     @cached_property
@@ -86,6 +92,11 @@ class Clients:
         """A path of a service: on Google's host of that name, or on the stand-in."""
         return f"{self.endpoint or f'https://{service}'}/{path}"
 
+    @property
+    def objects(self) -> storage.Client:
+        """For what lies in buckets, not for the buckets."""
+        return gcs.client(self._storage) if self._storage else self.storage
+
     @cached_property
     def storage(self) -> storage.Client:
         return storage.Client(self.project, credentials=self.credentials, **({"_http": self.session} if self.endpoint else {}),
@@ -96,51 +107,59 @@ class Clients:
         return bigquery.Client(self.project, credentials=self.credentials, **({"_http": self.session} if self.endpoint else {}),
                                client_options=ClientOptions(api_endpoint=self.endpoint or "https://bigquery.googleapis.com"))
 
-    @cached_property
-    def projects(self) -> ProjectsClient:
-        return self._rest(ProjectsClient)
-
-    @cached_property
-    def subscriber(self) -> SubscriberClient:
-        return self._rest(SubscriberClient)
-
-    @cached_property
-    def kms(self) -> KeyManagementServiceClient:
-        return self._rest(KeyManagementServiceClient)
-
-    @cached_property
-    def secrets(self) -> SecretManagerServiceClient:
-        return self._rest(SecretManagerServiceClient)
-
-    def _rest(self, cls: type[T]) -> T:
+    def rest(self, kind: type[T]) -> T:
+        """Google's client of this kind."""
         # Clients of this kind read no emulator's address from the environment: what is asked is Google, or the stand-in.
+        made: Any = kind
         options = ClientOptions(api_endpoint=self.endpoint) if self.endpoint else ClientOptions()
-        return cls(transport="rest", credentials=self.credentials, client_options=options)  # type: ignore[call-arg]
+        found: T = self._once((kind,), lambda: made(transport="rest", credentials=self.credentials, client_options=options))
+        return found
+
+    def granted(self, kind: str, name: str, permissions: tuple[str, ...]) -> set[str]:
+        """Those of the permissions that the account has on a resource: testIamPermissions of its service, asked once.
+
+        kind and name: project P; bucket B; table P.D.T; subscription, secret, key and repository by their resource names; account by its
+        address. Raises NotFound where the resource is not there, NotChecked where the question cannot be asked.
+        """
+        return self._once((kind, name, permissions), lambda: asked(lambda: _granted(self, kind, name, permissions)))
+
+    def bucket_location(self, name: str) -> str:
+        """Where a bucket lies, in small letters; asked once. Raises NotFound, NotChecked."""
+        bucket = self._once(("location", name), lambda: asked(lambda: self.storage.get_bucket(name, timeout=SECONDS, retry=None)))
+        return str(bucket.location or "").lower()
+
+    def _once(self, question: tuple[Any, ...], ask: Callable[[], T]) -> T:
+        if question not in self._known:
+            self._known[question] = ask()
+        found: T = self._known[question]
+        return found
 
 
-def granted(clients: Clients, kind: str, name: str, permissions: tuple[str, ...]) -> set[str]:
-    """Those of the permissions that the clients' account has on a resource: testIamPermissions of its service.
+@cache
+def _own() -> Any:
+    """The credentials of whoever runs this; None where there are none, which takes Google's library seconds to find out."""
+    try:
+        return google.auth.default(scopes=_SCOPE)[0]
+    except DefaultCredentialsError:
+        return None
 
-    kind and name: project P; bucket B; table P.D.T; subscription, secret, key and repository by their resource names; account by its
-    address. Raises NotFound where the resource is not there, NotChecked where the question cannot be asked.
-    """
-    request = {"resource": name if kind != "project" else f"projects/{name}", "permissions": list(permissions)}
-    gapic = {"project": "projects", "subscription": "subscriber", "secret": "secrets", "key": "kms"}
-    if kind in gapic:
-        return set(asked(lambda: getattr(clients, gapic[kind]).test_iam_permissions(request=request, timeout=SECONDS, retry=None).permissions))
+
+_CLIENTS: dict[str, Any] = {"project": ProjectsClient, "subscription": SubscriberClient, "secret": SecretManagerServiceClient,
+                            "key": KeyManagementServiceClient}
+
+
+def _granted(clients: Clients, kind: str, name: str, permissions: tuple[str, ...]) -> set[str]:
+    if kind in _CLIENTS:
+        request = {"resource": name if kind != "project" else f"projects/{name}", "permissions": list(permissions)}
+        return set(clients.rest(_CLIENTS[kind]).test_iam_permissions(request=request, timeout=SECONDS, retry=None).permissions)
     if kind == "bucket":
-        return set(asked(lambda: clients.storage.bucket(name).test_iam_permissions(list(permissions), timeout=SECONDS, retry=None)))
+        return set(clients.storage.bucket(name).test_iam_permissions(list(permissions), timeout=SECONDS, retry=None))
     if kind == "table":
-        return set(asked(lambda: clients.bigquery.test_iam_permissions(name, list(permissions), retry=None, timeout=SECONDS)).get("permissions", ()))
+        return set(clients.bigquery.test_iam_permissions(name, list(permissions), retry=None, timeout=SECONDS).get("permissions", ()))
     service, path = (("artifactregistry.googleapis.com", f"v1/{name}") if kind == "repository"
                      else ("iam.googleapis.com", f"v1/projects/-/serviceAccounts/{name}"))
-    answer = asked(lambda: _posted(clients, clients.url(service, f"{path}:testIamPermissions"), {"permissions": list(permissions)}))
-    return set(answer.get("permissions", ()))
-
-
-def _posted(clients: Clients, url: str, body: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = answered(clients.session.post(url, json=body, timeout=SECONDS)).json()
-    return found
+    answer = clients.session.post(clients.url(service, f"{path}:testIamPermissions"), json={"permissions": list(permissions)}, timeout=SECONDS)
+    return set(answered(answer).json().get("permissions", ()))
 
 
 def answered(answer: requests.Response) -> requests.Response:

@@ -13,9 +13,7 @@ _PATIENCE = Patience(seconds=1.0, answer=10.0)
 
 def tables(setting: Setting) -> list[Fault]:
     """What `penstock tables` would refuse, and what is missing."""
-    contract = setting.contract
-    if contract is None:
-        raise NotChecked("the contract is not whole" if setting.job != "replay" else "the parameters name no contract")
+    contract = setting.whole()
     if setting.job == "reidentify":
         raise NotChecked("this job makes no tables")
     try:

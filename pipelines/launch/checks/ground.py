@@ -3,9 +3,10 @@
 import re
 
 from google.api_core import exceptions
+from google.cloud.kms_v1 import KeyManagementServiceClient
+from google.cloud.resourcemanager_v3 import ProjectsClient
 
 from pipelines.launch.checks.clients import SECONDS, NotChecked, answered, asked
-from pipelines.launch.checks.places import on_dataflow
 from pipelines.launch.checks.setting import Setting
 from schemas.errors import Fault
 
@@ -17,7 +18,6 @@ _AGENTS = ("dataflow-service-producer-prod", "compute-system")
 
 def subnetwork(setting: Setting) -> list[Fault]:
     """Workers without public addresses reach Google's services through it."""
-    on_dataflow(setting)
     match = _SUBNETWORK.fullmatch(setting.profile.subnetwork)
     assert match  # the profile's pattern
     project, region, name = match[1] or setting.profile.project, match[2], match[3]
@@ -34,13 +34,12 @@ def subnetwork(setting: Setting) -> list[Fault]:
 
 def job_key(setting: Setting) -> list[Fault]:
     """Google's own accounts, which keep the job's state and disks, may use the job's key."""
-    on_dataflow(setting)
     key = setting.profile.kms_key
     if key == "none":
         return []
-    project = asked(lambda: setting.launcher.projects.get_project(name=f"projects/{setting.profile.project}", timeout=SECONDS, retry=None))
+    project = asked(lambda: setting.launcher.rest(ProjectsClient).get_project(name=f"projects/{setting.profile.project}", timeout=SECONDS, retry=None))
     try:
-        policy = asked(lambda: setting.launcher.kms.get_iam_policy(request={"resource": key}, timeout=SECONDS, retry=None))
+        policy = asked(lambda: setting.launcher.rest(KeyManagementServiceClient).get_iam_policy(request={"resource": key}, timeout=SECONDS, retry=None))
     except exceptions.NotFound:
         return [Fault(f"{setting.where}: kms_key", "is not there", "make it (infra/ does), or correct the profile")]
     number = project.name.rpartition("/")[2]

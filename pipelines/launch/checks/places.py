@@ -9,7 +9,6 @@ from google.api_core import exceptions
 from pipelines.launch.checks.clients import BUCKET, SECONDS, NotChecked, answered, asked, bucket_of
 from pipelines.launch.checks.roles import output_of
 from pipelines.launch.checks.setting import Setting
-from pipelines.launch.request import NOT_ON_DATAFLOW
 from pipelines.launch.template_check import judged
 from pipelines.sinks.bigquery import dataset
 from schemas.errors import Fault, Misconfigured
@@ -25,18 +24,6 @@ def together(outer: str, inner: str) -> bool:
     return outer == inner or (outer, inner.split("-")[0]) in (("eu", "europe"), ("us", "us"), ("asia", "asia"))
 
 
-def on_dataflow(setting: Setting) -> None:
-    """Raises NotChecked for a job that runs on one machine: nothing of it is staged, and no template launches it."""
-    if setting.job in NOT_ON_DATAFLOW:
-        raise NotChecked("this job runs on one machine, not on Dataflow")
-
-
-def bucket_location(setting: Setting, name: str) -> str:
-    """Raises NotFound, NotChecked."""
-    found = asked(lambda: setting.launcher.storage.get_bucket(bucket_of(name), timeout=SECONDS, retry=None))
-    return str(found.location or "").lower()
-
-
 def dataset_location(setting: Setting) -> tuple[str, str]:
     """(name, location) of the output's dataset. Raises NotFound, NotChecked."""
     try:
@@ -49,12 +36,11 @@ def dataset_location(setting: Setting) -> tuple[str, str]:
 
 def buckets(setting: Setting) -> list[Fault]:
     """Each bucket of the launch lies where the job runs."""
-    on_dataflow(setting)
     found = []
     for key in ("staging", "temp", "template"):
         path = getattr(setting.profile, key)
         try:
-            where = bucket_location(setting, path)
+            where = setting.launcher.bucket_location(bucket_of(path))
         except exceptions.NotFound:
             found.append(Fault(f"{setting.where}: {key}", f"the bucket {bucket_of(path)} is not there", "make it (infra/ does), or correct the profile"))
             continue
@@ -72,10 +58,10 @@ def tables(setting: Setting) -> list[Fault]:
     found = []
     if not together(where, setting.profile.region):
         found.append(Fault(name, f"lies in {where}, the job runs in {setting.profile.region}", "run the job where its tables are: rows would leave the place"))
-    staged = setting.option("staging") if setting.job == "batch" else ""
+    staged = setting.option("staging")
     if bucket_of(staged):
         try:
-            lies = bucket_location(setting, staged)
+            lies = setting.launcher.bucket_location(bucket_of(staged))
         except exceptions.NotFound:
             return [*found, Fault(f"{setting.where}: parameters.staging", f"the bucket {bucket_of(staged)} is not there", "make it, or correct the profile")]
         if not together(where, lies):
@@ -100,12 +86,11 @@ def keys_and_dlp(setting: Setting) -> list[Fault]:
 
 def template(setting: Setting) -> list[Fault]:
     """The spec is there, launches the image that the profile names, and knows the parameters."""
-    on_dataflow(setting)
     path = setting.profile.template
     match = BUCKET.fullmatch(path)
     assert match  # the profile's pattern
     try:
-        content = asked(lambda: setting.launcher.storage.bucket(match[1]).blob(match[2]).download_as_bytes(timeout=SECONDS, retry=None))
+        content = asked(lambda: setting.launcher.objects.bucket(match[1]).blob(match[2]).download_as_bytes(timeout=SECONDS, retry=None))
     except exceptions.NotFound:
         return [Fault(path, "is not there", f"write it: penstock spec --job={setting.job} --image={setting.profile.image} --output={path}")]
     return judged(setting.profile, content)
@@ -113,7 +98,6 @@ def template(setting: Setting) -> list[Fault]:
 
 def image(setting: Setting) -> list[Fault]:
     """The image was built from the requirements.lock that is here: its label says so."""
-    on_dataflow(setting)
     if not setting.lock.is_file():
         raise NotChecked(f"there is no {setting.lock.name} here to hold it against")
     host, _, rest = setting.profile.image.partition("/")

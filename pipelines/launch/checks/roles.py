@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator
 
 from google.api_core import exceptions
 
-from pipelines.launch.checks.clients import NotChecked, bucket_of, granted
+from pipelines.launch.checks.clients import NotChecked, bucket_of
 from pipelines.launch.checks.permissions import PROCESSES, RUNS_AS, Grant
 from pipelines.launch.checks.setting import Check, Setting
-from pipelines.launch.request import NOT_ON_DATAFLOW
 from pipelines.sinks.bigquery import dataset
 from schemas import bigquery
 from schemas.errors import Fault, Misconfigured
@@ -21,12 +20,13 @@ Resource = tuple[str, str]  # kind (of clients.granted) and name
 
 def checks(setting: Setting) -> Iterator[tuple[str, Check]]:
     """(name, check) for each resource that a process of this launch needs something on."""
-    for process in (*(() if setting.job in NOT_ON_DATAFLOW else ("launcher",)), RUNS_AS[setting.job]):
+    engine = setting.wanted.options.engine
+    for process in ("launcher", RUNS_AS[setting.job]):
         wanted: dict[str, list[Grant]] = {}
         for grant in PROCESSES[process]:
             if grant.resource == "contract" and not bucket_of(_contract(setting)):
                 continue
-            if setting.job in (grant.jobs or (setting.job,)) and grant.engine in ("", setting.option("engine")):
+            if setting.job in (grant.jobs or (setting.job,)) and grant.engine in ("", engine):
                 wanted.setdefault(grant.resource, []).append(grant)
         for name, grants in wanted.items():
             yield f"{process}: {name}", _check(process, name, grants)
@@ -42,8 +42,10 @@ def _check(process: str, name: str, grants: list[Grant]) -> Callable[[Setting], 
         found = []
         for kind, resource in resources(setting, name):
             try:
-                missing = [p for p in permissions if p not in granted(clients, kind, resource, permissions)]
+                missing = [p for p in permissions if p not in clients.granted(kind, resource, permissions)]
             except exceptions.NotFound:
+                if name in ("audit", "destination"):
+                    raise NotChecked("the table is not there yet: the job makes it") from None
                 found.append(Fault(resource, "is not there", "make it (infra/ does, tables by penstock tables --apply), or correct the profile"))
                 continue
             if missing:
@@ -69,10 +71,12 @@ def resources(setting: Setting, name: str) -> list[Resource]:
         if not match:
             raise NotChecked("the image is not in Artifact Registry")
         return [("repository", f"projects/{match['project']}/locations/{match['location']}/repositories/{match['repository']}")]
-    if setting.options is None:
-        raise NotChecked("the parameters are at fault")
     if name == "tables":
-        return [("table", f"{table}") for table in _tables(setting)]
+        return [("table", table) for table in _tables(setting, list(bigquery.tables(setting.contract)) if setting.contract else ["events", "failures", "runs"])]
+    if name in ("asked tables", "audit"):
+        return [("table", table) for table in _tables(setting, ["events"] if name == "asked tables" else list(bigquery.audit()))]
+    if name == "destination":
+        return [("table", setting.option("destination").removeprefix("bq://"))]
     if name == "subscription":
         return [("subscription", setting.option("subscription"))]
     if name in ("keys", "private key"):
@@ -96,10 +100,9 @@ def output_of(setting: Setting) -> str:
     return str(setting.option("failures") if setting.job == "replay" else setting.option("output"))
 
 
-def _tables(setting: Setting) -> list[str]:
+def _tables(setting: Setting, names: list[str]) -> list[str]:
     try:
         named = dataset(output_of(setting))
     except Misconfigured:
         raise NotChecked("the output is no dataset of BigQuery") from None
-    names = list(bigquery.tables(setting.contract)) if setting.contract else ["events", "failures", "runs"]
     return [f"{named.project}.{named.name}.{name}" for name in names]

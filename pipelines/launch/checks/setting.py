@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pipelines.launch.checks.clients import Clients
+from pipelines.launch.checks.clients import Clients, NotChecked
 from pipelines.launch.profile import Profile
+from pipelines.launch.request import Wanted
 from schemas.contract import Contract
 from schemas.errors import Fault
 
@@ -15,27 +16,36 @@ OK, FAULT, NOT_CHECKED = "ok", "fault", "not checked"
 
 @dataclass(frozen=True)
 class Setting:
-    """One launch. options: the job's, as the profile's parameters say them, None where they do not; contract: None where it is not whole
-    or the job takes none; launcher, account: clients as whoever checks, and as the job's service account; lock: requirements.lock;
-    contract_faults, option_faults: why there is no contract, or are no options.
+    """One launch. where: the profile's file; wanted: what its parameters say; launcher, account: clients as whoever checks, and as the
+    job's service account; lock: requirements.lock; rate: events a second that a stream must carry, 0 where nobody says.
     """
 
     job: str
     where: str
     profile: Profile
-    options: Any
-    contract: Contract | None
+    wanted: Wanted
     environment: Mapping[str, str]
     launcher: Clients
     account: Clients
     lock: Path
     rate: int = 0
-    contract_faults: tuple[Fault, ...] = ()
-    option_faults: tuple[Fault, ...] = ()
+
+    @property
+    def contract(self) -> Contract | None:
+        """None where it is not whole, or could not be read."""
+        return self.wanted.contract
+
+    def whole(self) -> Contract:
+        """The contract. Raises NotChecked where there is none."""
+        if self.contract is None:
+            raise NotChecked("the contract could not be read" if self.wanted.unasked else "the contract is not whole")
+        return self.contract
 
     def option(self, name: str) -> Any:
-        """An option of the job, "" where the job has none of that name or the options are at fault."""
-        return getattr(self.options, name, "")
+        """An option of the job, "" where the job has none of that name. Raises NotChecked where what the profile gives for it is at fault."""
+        if name in self.wanted.amiss:
+            raise NotChecked("the parameters are at fault")
+        return getattr(self.wanted.options, name, "")
 
 
 Check = Callable[[Setting], list[Fault]]

@@ -1,0 +1,34 @@
+"""What is compared of rows to tell copies: 24 bytes a row."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Int64s = npt.NDArray[np.int64]
+
+
+class Marks(NamedTuple):
+    """What is compared of a set of rows: digests of id and content, event time in microseconds. Same length, int64."""
+
+    ids: Int64s
+    contents: Int64s
+    times: Int64s
+
+    def by_id(self) -> "Marks":
+        """The rows sorted by id, those of one id in their order."""
+        order = np.argsort(self.ids, kind="stable")
+        return Marks(*(column[order] for column in self))
+
+    def with_ids(self, wanted: Int64s) -> "Marks":
+        """The rows that have one of these ids. Both are sorted by id, and each id is wanted once."""
+        low, high = np.searchsorted(self.ids, wanted, "left"), np.searchsorted(self.ids, wanted, "right")
+        there = np.flatnonzero(high > low)
+        at = np.concatenate([np.arange(0), *(np.arange(low[i], high[i]) for i in there)])
+        return Marks(*(column[at] for column in self))
+
+
+def joined(parts: Iterable[Marks]) -> Marks:
+    """The rows of all parts, of which there is one at least, sorted by id."""
+    return Marks(*map(np.concatenate, zip(*parts))).by_id()
