@@ -84,7 +84,7 @@ dlp: install  ## a DLP server on this machine, localhost:8085, to try --engine=d
 broker: install  ## a Pub/Sub broker on this machine, localhost:8086, for PUBSUB_EMULATOR_HOST; ^C stops it
 	$(BIN)/python -m tests.pubsub_server --port=8086
 
-bigquery: install  ## a BigQuery on this machine, http://localhost:9050 and localhost:9060, with the dataset bq://project.dataset; ^C stops it
+bigquery: install  ## a BigQuery on this machine, http://localhost:9050 and localhost:9060, with the datasets bq://project.dataset and bq://project.restricted; ^C stops it
 	$(BIN)/python -m tests.bigquery_server --port=9050 --storage_port=9060 --dataset=project.dataset
 
 dataflow: install  ## a Dataflow on this machine, http://localhost:9070, to try penstock launch against; ^C stops it

@@ -15,6 +15,7 @@ from pipelines.keyfolder import open_keys
 from pipelines.launch.submitting import RUNNER
 from pipelines.options import BatchOptions
 from pipelines.progress import Watch
+from pipelines.sinks.bigquery_jobs import Failed
 from pipelines.sinks.bigquery_replace import Replacement, Target
 from pipelines.sinks.lake import Lake
 from pipelines.sources.files import ReadFiles
@@ -23,6 +24,7 @@ from pipelines.sources.verdict import VERDICT
 from pipelines.starting import Faults, beam_options, lineage_of, means_of
 from pipelines.stopping import unwinding
 from schemas.contract import Contract
+from schemas.errors import Transient
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate
 from transforms.ledger import LedgerRow
@@ -82,12 +84,13 @@ def _run(options: BatchOptions, parts: graph.Parts, given: PipelineOptions, lake
     try:
         with Watch():
             pipeline.run().wait_until_finish()
+        row = lake.ledger(lake.run)
     except Exception as error:  # whatever it is, its text may hold a row: say where, not what
-        lost = lake.lost() or VERDICT.told()
+        lost = lake.lost() or VERDICT.told() or (str(error) if isinstance(error, (Failed, Transient)) else "")
         state = f"run {lake.run} is not done" if isinstance(lake, Replacement) else "the tables are as they were"
         print(f"penstock batch failed; {state}: {lost or frames(error)}", file=sys.stderr)
         return 1
-    return _tell(options, lake.ledger(lake.run))
+    return _tell(options, row)
 
 
 def _tell(options: BatchOptions, row: LedgerRow) -> int:

@@ -92,7 +92,7 @@ def attempt(cls: type[T], argv: list[str], beam: bool = False) -> tuple[T, list[
             continue
         name, text = match[1].replace("-", "_"), match[2]
         if name not in options:
-            rest.append(argument)
+            rest.append(_beams_way(name, text) if beam else argument)
         elif name in values:
             faults.append(Fault(f"--{name}", "stands twice", "give it once"))
         else:
@@ -155,6 +155,12 @@ def _rule(name: str, kind: Any, spec: Declared) -> tuple[str, str]:
         date: ("is not a day", "write it as 2026-03-04"),
         Days: ("is not a list of days", "write days as 2026-03-04, several with commas between")}
     return rules.get(kind, ("has not the form that it takes", f"give {_form(name, kind, spec)}: {spec.help}"))
+
+
+def _beams_way(name: str, text: str | None) -> str:
+    """An argument as Beam takes it: it drops --dry-run without a word, and runs the job; and this one of its switches needs a value."""
+    text = "true" if name == "dry_run" and text is None else text
+    return f"--{name}" if text is None else f"--{name}={text}"
 
 
 def _unknown(rest: list[str], ours: list[str], beam: bool) -> list[Fault]:

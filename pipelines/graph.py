@@ -5,7 +5,7 @@
                                                     \\_________________\\-> Seal -> Load failures
     what was loaded, tallies -> Outcome: one transaction for tables and ledger
 
-Batch, the runs of a stream on one machine, and the streaming graph differ in their parts alone: where rows come from,
+Batch, replays, the runs of a stream on one machine, and the streaming graph differ in their parts alone: where rows come from,
 which form of Deduplicate and Window, and what becomes of the outcome.
 """
 

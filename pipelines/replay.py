@@ -1,4 +1,5 @@
-"""The replay job: failures are opened and go through the same graph once more; what is accepted now is stored.
+"""The replay job on one machine (on Dataflow: pipelines.replay_graph): failures are opened and go through the same graph once more; what is
+accepted now is stored.
 
 Rows in clear are in the memory of this process alone, at most some 64 MB of them at a time. Each such part is a run of its
 own: events, failures that are refused again, the ledger row, and the marks of what was replayed are one transaction (on

@@ -48,6 +48,8 @@ def beam_options(runner: str, arguments: list[str]) -> PipelineOptions:
         remedy = "it runs on one machine" if runner == "DataflowRunner" else "DirectRunner is FnApiRunner in one process"
         faults.append(Fault("--runner", f"{runner} does not run this job", f"leave it out: {remedy}"))
     given = found.get_all_options()
+    if given.get("dry_run"):  # Beam's runners here take no notice of it, and would store rows
+        faults.append(Fault("--dry_run", "dry-runs the graph of Dataflow; on one machine this job would run", "leave it out, or give --runner=DataflowRunner"))
     if given.get("direct_running_mode") not in (None, "in_memory") or given.get("direct_num_workers", 1) != 1:
         faults.append(Fault("--direct_running_mode", "several worker processes gain nothing here, and FnApiRunner hangs when one dies",
                             "leave it out"))

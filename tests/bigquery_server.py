@@ -252,7 +252,8 @@ if __name__ == "__main__":
     parser.add_argument("--dataset", default="project.dataset")
     chosen = parser.parse_args()
     with BigQuery(chosen.dataset.partition(".")[0], port=chosen.port) as running, BigQueryWrite(running.store, chosen.storage_port) as write:
-        running.store.make_dataset(chosen.dataset.partition(".")[2], {})
+        for name in {chosen.dataset.partition(".")[2], "restricted"}:
+            running.store.make_dataset(name, {})
         print(f"BigQuery at {running.url}: --output=bq://{chosen.dataset} --bigquery_endpoint={running.url} --bigquery_storage_endpoint={write.host}",
               flush=True)
         threading.Event().wait()

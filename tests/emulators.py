@@ -18,7 +18,7 @@ from tests.bigquery_server import BigQuery
 from tests.bigquery_write_server import BigQueryWrite
 from tests.pubsub_server import Broker
 
-DATASET, BUCKET = "project.dataset", gcs_emulator.BUCKET
+DATASET, RESTRICTED, BUCKET = "project.dataset", "project.restricted", gcs_emulator.BUCKET
 PORTS = {"pubsub_port": 8086, "storage_port": 9023, "bigquery_port": 9050, "bigquery_storage_port": 9060}
 
 
@@ -46,7 +46,8 @@ def cloud(pubsub_port: int = 0, storage_port: int = 0, bigquery_port: int = 0, b
             host = broker.host
         bigquery = stack.enter_context(BigQuery(DATASET.partition(".")[0], gcs=bucket.url, port=bigquery_port))
         write = stack.enter_context(BigQueryWrite(bigquery.store, bigquery_storage_port))
-        bigquery.store.make_dataset(DATASET.partition(".")[2], {})
+        for name in (DATASET, RESTRICTED):
+            bigquery.store.make_dataset(name.partition(".")[2], {})
         yield Cloud({"PUBSUB_EMULATOR_HOST": host, "STORAGE_EMULATOR_HOST": bucket.url, "BIGQUERY_EMULATOR_HOST": bigquery.url,
                      "BIGQUERY_STORAGE_EMULATOR_HOST": write.host}, pubsub)
 
@@ -64,7 +65,8 @@ def main() -> int:
     try:
         with cloud(**vars(given)) as found:
             print("\n".join(f"export {name}={value}" for name, value in found.exports.items()))
-            print(f"\nCopy these lines into other terminals. Pub/Sub is {found.pubsub}; the bucket is gs://{BUCKET}, the dataset bq://{DATASET}; ^C ends them all.",
+            print(f"\nCopy these lines into other terminals. Pub/Sub is {found.pubsub}; the bucket is gs://{BUCKET}, the dataset bq://{DATASET}, "
+                  f"one for values in clear bq://{RESTRICTED}; ^C ends them all.",
                   flush=True)
             end.wait()
     except (OSError, RuntimeError) as error:

@@ -94,13 +94,14 @@ def emulator(seconds: float = 60.0, port: int = 0) -> Iterator[Bucket | None]:
 
 class Gate(Serving):
     """A server before the emulator. ranges: what was read, as (object, first byte, last byte); failures: how many of the next
-    reads are answered with 503; before: called before each read with how many there were.
+    reads are answered with 503, cuts: how many end after half of their bytes; refusal: what all are answered with, where that is a
+    status; before: called before each read with how many there were.
     """
 
     def __init__(self, behind: Bucket) -> None:
         self.behind = behind
         self.ranges: list[tuple[str, int, int]] = []
-        self.unpinned = self.failures = 0
+        self.unpinned = self.failures = self.cuts = self.refusal = 0
         self.before: Callable[[int], None] = lambda reads: None
         self._lock = threading.Lock()
         super().__init__(_Handler)
@@ -122,6 +123,8 @@ class Gate(Serving):
         if self.failures:
             self.failures -= 1
             return 503
+        if self.refusal:
+            return self.refusal
         wanted = parse_qs(parts.query).get("ifGenerationMatch")
         if not wanted:
             self.unpinned += 1
@@ -152,7 +155,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
-        self.wfile.write(content)
+        cut = self.service.cuts > 0 and status < 300 and self.path.startswith("/download/")
+        self.wfile.write(content[:len(content) // 2] if cut else content)
+        if cut:
+            self.service.cuts -= 1
+            self.close_connection = True
 
     def log_message(self, *_: object) -> None:
         pass

@@ -31,9 +31,9 @@ class World:
         self.blobs: dict[str, bytes] = {}
         self.asked: list[str] = []
 
-    def image(self, labels: dict[str, str], index: bool = False) -> str:
-        """Puts an image into the registry; its digest. index: behind a list of platforms."""
-        config = self.blob({"architecture": "amd64", "config": {"Labels": labels}})
+    def image(self, labels: dict[str, str], index: bool = False, job: str = "") -> str:
+        """Puts an image into the registry; its digest. index: behind a list of platforms; job: the one that it runs, where it says so."""
+        config = self.blob({"architecture": "amd64", "config": {"Labels": labels, "Env": ["PATH=/bin", *([f"PENSTOCK_JOB={job}"] if job else [])]}})
         digest = self.blob({"schemaVersion": 2, "config": {"digest": config}})
         return self.blob({"manifests": [{"digest": "sha256:0", "platform": {"architecture": "arm64"}},
                                         {"digest": digest, "platform": {"architecture": "amd64"}}]}) if index else digest

@@ -1,5 +1,6 @@
 """Google's clients for a Pub/Sub broker of the tests, ours or Google's emulator."""
 
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,21 @@ class Client:
         subscriber = pubsub_v1.SubscriberClient(transport=SubscriberGrpcTransport(channel=self.channel))
         flow = pubsub_v1.types.FlowControl(max_messages=most)
         return subscriber.subscribe(self.subscription, take, flow_control=flow, await_callbacks_on_shutdown=True)
+
+    def stream_until(self, enough: Callable[[], bool], take: Callable[[Any], None], most: int = 1000) -> None:
+        """The same until enough has come; each message is acknowledged once `take` has seen it."""
+        done = threading.Event()
+
+        def each(message: Any) -> None:
+            take(message)
+            message.ack()
+            if enough():
+                done.set()
+
+        stream = self.stream(each, most)
+        assert done.wait(120)
+        stream.cancel()
+        stream.result(120)
 
     def acknowledge(self, *received: Any) -> None:
         ids = [r if isinstance(r, str) else r.ack_id for r in received]

@@ -15,12 +15,13 @@ SQL = "select application_id, email, ssn, age, submitted_at, d from events order
 
 
 class World(NamedTuple):
-    """A dataset of events, ds, and one for values, clear; first: by id the first event that was read."""
+    """A dataset of events, ds, and one for values, clear; first: by id the first event that was read; input: the events' files."""
 
     bigquery: BigQuery
     write: BigQueryWrite
     first: dict[str, dict[str, Any]]
     keys: str
+    input: str
 
     def job(self, table: str, *more: str, sql: str = SQL, columns: str = "email,ssn", purpose: str = "fraud case 4711", contract: str = "census",
             keys: object = "") -> list[str]:
@@ -60,4 +61,4 @@ def world_of(key_folder: Path, folder: Path) -> Iterator[World]:
         there = ["--contract=census", "--output=bq://project.ds", f"--bigquery_endpoint={bigquery.url}"]
         assert main(["tables", *there, "--apply"]) == 0
         assert main(["batch", *there, f"--input={folder}/in/*.ndjson", f"--keys={key_folder}", "--partition=2026-03-03,2026-03-04,2026-03-05"]) == 0
-        yield World(bigquery, write_server, first, str(key_folder))
+        yield World(bigquery, write_server, first, str(key_folder), f"{folder}/in/*.ndjson")

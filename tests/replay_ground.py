@@ -28,12 +28,12 @@ from transforms import keys
 
 @dataclass
 class Ground:
-    """made: as tests.replaying.worlds has it; options: of a replay by the newer contract."""
+    """made: as tests.replaying.worlds has it; kms: None where the private key is a file; options: of a replay by the newer contract."""
 
     made: dict[str, Path]
     storage: Storage
     bigquery: BigQuery
-    kms: kms_server.Service
+    kms: kms_server.Service | None
     options: ReplayOptions
 
     def built(self, pipeline: beam.Pipeline, outcome: beam.PTransform | None = None, patience: Patience = QUICK, at: Callable[[str], None] | None = None,

@@ -9,7 +9,6 @@ import pytest
 from pipelines.__main__ import main
 from tests.bigquery_server import BigQuery, Fault
 
-# ---- the whole job by its flags
 
 def job(service: BigQuery, census: Path, keys: Path, *more: str) -> list[str]:
     return ["batch", "--contract=census", f"--input={census}/*.ndjson", "--output=bq://project.ds", f"--keys={keys}", f"--bigquery_endpoint={service.url}", "--json",
@@ -47,6 +46,27 @@ def test_a_job_that_fails_says_so(made, census, key_folder, capsys) -> None:
     assert "run mine is not done" in told and "refused to load ds.events$20260303: invalid" in told and "2026-03-02 of 2 days had been replaced" in told
     assert main(job(made, census, key_folder, "--partition=2026-03-02,2026-03-03", "--run=mine")) == 0
     assert made.ask("select count(*) as n, count(distinct run) as runs from ds.runs") == [{"n": 1, "runs": 1}]
+
+
+def test_a_run_of_one_name_into_two_datasets_of_a_project(made, census, key_folder) -> None:
+    """As a scheduler names them, by the day: ids of jobs are a project's."""
+    made.store.make_dataset("other", {})
+    assert main(["tables", "--contract=census", "--output=bq://project.other", f"--bigquery_endpoint={made.url}", "--apply"]) == 0
+    given = job(made, census, key_folder, "--partition=2026-03-02", "--run=2026-03-02")
+    for name in ("ds", "other"):
+        assert main([argument.replace("project.ds", f"project.{name}") for argument in given]) == 0
+    rows = [[tuple(row.values()) for row in made.ask(f"select * from {name}.events order by all")] for name in ("ds", "other")]
+    assert rows[0] == rows[1] != []
+
+
+@pytest.mark.parametrize(("fault", "expected"), [
+    (Fault("load ds.runs", "loses"), "BigQuery says that its row was loaded into runs, and does not have it; start a run under an id of its own"),
+    (Fault("^POST .*/jobs$", 403, "accessDenied", 99), "BigQuery refused a query: accessDenied")])
+def test_a_run_whose_row_cannot_be_read_says_so(fault, expected, made, census, key_folder, capsys) -> None:
+    made.faults = [fault]
+    assert main(job(made, census, key_folder, "--partition=2026-03-02")) == 1
+    told = capsys.readouterr().err
+    assert expected in told and "Traceback" not in told
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [

@@ -40,8 +40,10 @@ def killed(replaying: Replaying, outcome: list[Any], step: str) -> None:
 
 
 def test_a_commit_that_dies_at_every_step_is_done_by_the_tries_after_it(ground) -> None:
-    """As Dataflow tries its bundle again: under the same run, by the same holder."""
+    """As Dataflow tries its bundle again: under the same run, by the same holder. What a try of a worker's staged, that did not count, is not loaded."""
     replaying, outcome = ground.worked()
+    for name in ground.storage.names("load"):
+        ground.storage.put("load", name.replace(".parquet", "-again.parquet"), ground.storage.read("load", name))
     for step in STEPS:
         killed(replaying, outcome, step)
     row = replaying.commit(outcome)
@@ -50,7 +52,7 @@ def test_a_commit_that_dies_at_every_step_is_done_by_the_tries_after_it(ground) 
     assert len(ground.ask("SELECT * FROM ds.runs WHERE job = 'replay'")) == 1
 
 
-@pytest.mark.parametrize(("step", "next"), [("events", "here"), ("failures", "here"), ("failures", "there"), ("replays", "there"), ("runs", "here")])
+@pytest.mark.parametrize(("step", "next"), [("events", "there"), ("failures", "here"), ("replays", "there"), ("runs", "here")])
 def test_the_next_replay_ends_what_a_job_that_was_cancelled_had_begun(step, next, ground, capsys) -> None:
     """On one machine or on Dataflow; the job, should it go on, finds that it has lost its turn, or that it is done."""
     replaying, outcome = ground.worked()
@@ -134,14 +136,13 @@ def without(outcome: list[Any], drop: Callable[[Any], bool]) -> list[Any]:
     return outcome[:at] + outcome[at + 1:]
 
 
-@pytest.mark.parametrize(("drop", "words"), [
-    (lambda o: isinstance(o, Staged) and o.table == REPLAYS_TABLE, "the marks do not balance"),
-    (lambda o: isinstance(o, Staged) and o.table == EVENTS_TABLE, "the books do not balance"),
-    (lambda o: isinstance(o, Tally) and o.fate == "read", "do not balance")])
-def test_books_that_do_not_balance_store_nothing(drop, words, ground) -> None:
+def test_books_that_do_not_balance_store_nothing(ground) -> None:
     replaying, outcome = ground.worked()
-    with pytest.raises(Unbalanced, match=words):
-        replaying.commit(without(outcome, drop))
+    for run, drop, words in (("marks", lambda o: isinstance(o, Staged) and o.table == REPLAYS_TABLE, "the marks do not balance"),
+                             ("events", lambda o: isinstance(o, Staged) and o.table == EVENTS_TABLE, "the books do not balance"),
+                             ("read", lambda o: isinstance(o, Tally) and o.fate == "read", "the marks do not balance")):
+        with pytest.raises(Unbalanced, match=words):
+            replace(replaying, hand=replaying.hand._replace(run=run)).commit(without(outcome, drop))
     assert ground.ask("SELECT count(*) AS n FROM ds.replays")[0]["n"] == ground.ask("SELECT count(*) AS n FROM ds.events WHERE run IS NOT NULL")[0]["n"] == 0
     ground.run()
     marked = ground.ask("SELECT run, stage, reason, origin, attempt FROM ds.replays ORDER BY ALL")

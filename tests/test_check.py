@@ -21,46 +21,14 @@ from pipelines.launch.metadata import spec
 from pipelines.launch.profile import JOBS, read
 from pipelines.tools import check
 from pipelines.tools.options import CheckOptions
+from schemas import bigquery
 from schemas.contract import Contract, load
 from schemas.errors import Misconfigured
-from tests.google_server import World, served
+from tests.google_server import served
+from tests.launches import LOCK, Launch
 
 ROOT = Path(__file__).parent.parent
-LOCK = b"package==1 --hash=sha256:0\n"
 KEY = "projects/my-project/locations/europe-west4/keyRings/r/cryptoKeys/failures"
-
-
-class Launch:
-    """A launch that is right in every way, in a world where everything is as it must be; tests change what they test."""
-
-    def __init__(self, folder: Path, contract: Contract) -> None:
-        self.world = World(contract)
-        self.lock = folder / "requirements.lock"
-        self.lock.write_bytes(LOCK)
-        self.path = folder / "prod.yaml"
-        digest = self.world.image({LOCK_LABEL: hashlib.sha256(LOCK).hexdigest()})
-        self.profile = {
-            "project": "my-project", "region": "europe-west4", "image": f"europe-west4-docker.pkg.dev/my-project/penstock/penstock@{digest}",
-            "staging": "gs://my-staging/staging", "temp": "gs://my-staging/temp", "subnetwork": "regions/europe-west4/subnetworks/penstock",
-            "service_account": "penstock-worker@my-project.iam.gserviceaccount.com",
-            "kms_key": "projects/my-project/locations/europe-west4/keyRings/penstock/cryptoKeys/dataflow",
-            "parameters": {"contract": contract.name, "output": "bq://my-project.penstock", "keys": "projects/my-project/secrets/penstock-keys/versions/1"},
-            "jobs": {
-                "stream": {"job_name": "census-stream", "template": "gs://my-templates/stream.json",
-                           "parameters": {"subscription": "projects/my-project/subscriptions/census"}},
-                "batch": {"job_name": "census-batch", "template": "gs://my-templates/batch.json",
-                          "parameters": {"input": "gs://my-raw/census/*.ndjson", "partition": "2026-03-04", "staging": "gs://my-staging/load"}}}}
-        for job in ("stream", "batch"):
-            self.world.objects[f"my-templates/{job}.json"] = json.dumps(spec(job, str(self.profile["image"]))).encode()
-
-    def checked(self, job: str = "stream", environment: dict[str, str] | None = None, **options) -> tuple[int, dict[str, Result]]:
-        """(exit code, results by name)."""
-        self.path.write_text(yaml.safe_dump(self.profile))
-        with served(self.world) as url:
-            given = CheckOptions(**{"job": job, "profile": str(self.path), "endpoint": url, "lock": str(self.lock), **options})
-            setting = check.setting_of(given, environment or {})
-            results = {result.name: result for result in every.results(setting)}
-        return every.exit_code(list(results.values())), results
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +162,13 @@ def test_an_image_for_several_platforms_or_without_a_label(launch) -> None:
     assert "image and lock file" not in {*wrong(launch.checked()[1]), *unknown(launch.checked()[1])}
     launch.profile["image"] = launch.profile["image"].split("@")[0] + "@" + launch.world.image({"other": "label"})
     assert LOCK_LABEL in unknown(launch.checked()[1])["image and lock file"]
+
+
+def test_an_image_of_another_job(launch) -> None:
+    digest = launch.world.image({LOCK_LABEL: hashlib.sha256(LOCK).hexdigest()}, job="batch")
+    launch.profile["image"] = launch.profile["image"].split("@")[0] + "@" + digest
+    assert "is that of batch; give stream its own, under jobs: (make image JOB=stream)" in wrong(launch.checked()[1])["image and lock file"]
+    assert "image and lock file" not in {*wrong(launch.checked("batch")[1]), *unknown(launch.checked("batch")[1])}
 
 
 def test_a_registry_that_answers_something_else(launch) -> None:
@@ -363,6 +338,13 @@ def test_a_reidentification_writes_its_audit_table_and_the_restricted_one(launch
     launch.world.withheld = {"tables/reidentifications:": {"bigquery.tables.updateData"}, "tables/answer:": {"bigquery.tables.update"}, "tables/failures:": {"bigquery.tables.get"}}
     told = wrong(launch.checked("reidentify")[1])
     assert set(told) == {"re-identifier: audit", "re-identifier: destination"} and "bigquery.tables.updateData" in told["re-identifier: audit"]
+    launch.world.withheld, launch.world.places["restricted"] = {}, "us"
+    launch.world.tables["reidentifications"] = {**bigquery.audit()["reidentifications"], "schema": {"fields": []}}
+    told = wrong(launch.checked("reidentify")[1])
+    assert "bq://my-project.restricted: lies in us" in told["location of the dataset"] and "who is missing and required" in told["tables"]
+    del launch.world.places["restricted"], launch.world.tables["reidentifications"]
+    launch.world.status = {"datasets/restricted": 404}
+    assert "bq://my-project.restricted: is no dataset" in wrong(launch.checked("reidentify")[1])["location of the dataset"]
     launch.world.withheld, launch.world.status = {}, {"tables/answer:": 404, "tables/reidentifications:": 404}
     code, results = launch.checked("reidentify")
     assert code == 0 and all("the job makes it" in unknown(results)[f"re-identifier: {name}"] for name in ("audit", "destination"))

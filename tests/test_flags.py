@@ -4,6 +4,7 @@ from datetime import date, timedelta
 
 import pytest
 
+from pipelines.__main__ import main
 from pipelines.flags import parse, table, usage
 from pipelines.options import BatchOptions, StreamOptions
 from pipelines.tools.options import GenerateOptions, PublishOptions, QueryOptions
@@ -52,7 +53,7 @@ def test_faults_all_at_once(argv, where) -> None:
 
 
 @pytest.mark.parametrize(("argv", "where"), [
-    (["--streaming=true"], ["--streaming"]), (["--num_workers=many"], ["--num_workers"]), (["--dry_run"], ["--dry_run"]),
+    (["--streaming=true"], ["--streaming"]), (["--num_workers=many"], ["--num_workers"]),
     (["--no_use_public_ips", "--worker_machine_type=n2"], []), (["--additional-experiments=a"], ["--additional_experiments"])])
 def test_beam_says_what_it_takes(argv, where, capsys, caplog) -> None:
     if where:
@@ -60,6 +61,21 @@ def test_beam_says_what_it_takes(argv, where, capsys, caplog) -> None:
     else:
         assert parse(BatchOptions, [*GOOD, *argv], beam=True)[1] == argv
     assert capsys.readouterr().err == caplog.text == "", "nothing is quoted"
+
+
+@pytest.mark.parametrize(("written", "taken"), [("--dry-run", "--dry_run=true"), ("--dry_run", "--dry_run=true"), ("--dry-run=true", "--dry_run=true"),
+                                                ("--num-workers=3", "--num_workers=3"), ("--no-use-public-ips", "--no_use_public_ips"),
+                                                ("--labels=a=b-c", "--labels=a=b-c"), ("--labels=", "--labels=")])
+def test_hyphens_are_underscores_to_beam_too(written, taken) -> None:
+    """Beam drops --dry-run without a word: the job would be launched."""
+    assert parse(BatchOptions, [*GOOD, written], beam=True)[1] == [taken]
+
+
+@pytest.mark.parametrize("dry", ["--dry_run", "--dry-run", "--dry_run=true"])
+def test_nothing_runs_on_one_machine_that_was_to_be_dry(dry, tmp_path, capsys) -> None:
+    (tmp_path / "a.ndjson").write_text("")
+    assert main(["batch", "--contract=census", f"--input={tmp_path}/a.ndjson", f"--output={tmp_path}/out", f"--keys={tmp_path}/keys", dry]) == 2
+    assert "--dry_run: dry-runs the graph of Dataflow" in capsys.readouterr().err and sorted(p.name for p in tmp_path.iterdir()) == ["a.ndjson"]
 
 
 def test_what_has_a_place_may_be_named() -> None:

@@ -81,14 +81,14 @@ def ground(tmp_path_factory, key_folder) -> Iterator[Ground]:
     server.stop(0)
 
 
-def refuse(bigquery: BigQuery, key_folder: Path) -> None:
+def refuse(bigquery: BigQuery, key_folder: Path, dataset: str = "penstock") -> None:
     """Failures of a run that is done: each line that holds a secret, sealed."""
     lines = refused_rows(Stage.DECODE, [(Reason.UNKNOWN_FIELD, None, f"gs://raw/a:{at}", None, p.line) for at, p in enumerate(planted())])
     for table, rows in (("failures", pa.Table.from_batches([seal(lines, "before", (key_folder / PUBLIC).read_bytes())])), ("runs", pa.table({
             "run": ["before"], "job": ["batch"], "contract": ["census 1.0"], "reasons": ["{}"], "fingerprint": ["0"], "balanced": [True], "partitions": ["[]"],
             "engine": ["{}"], "started": [STARTED], "ended": [STARTED], **{name: [0] for name in ("read", "stored", "repeated", "refused", "late")}}))):
         bigquery.store.db.register("incoming", rows)
-        bigquery.store.db.execute(f"INSERT INTO penstock.{table} BY NAME SELECT * FROM incoming")
+        bigquery.store.db.execute(f"INSERT INTO {dataset}.{table} BY NAME SELECT * FROM incoming")
         bigquery.store.db.unregister("incoming")
 
 
@@ -179,6 +179,17 @@ def test_a_launch_that_cannot_run_says_so(capsys, parameters, expected) -> None:
 ])
 def test_what_a_launch_must_say(capsys, more, expected) -> None:
     assert main(["stream", *flags("stream", STREAM, more)]) == 2
+    told = capsys.readouterr().err
+    assert expected in told and len(told.splitlines()) == 2, told
+
+
+@pytest.mark.parametrize(("parameters", "expected"), [
+    ({"kms_endpoint": "localhost:8087"}, "--kms_endpoint: leads to this machine"), ({"private_key": "failures.private.pem"}, "--private_key: is no key version"),
+    ({"staging": "here"}, "--staging: is not in Cloud Storage"), ({"keys": "keys"}, "--keys: is no version of a secret"),
+    ({"failures": "tables"}, "--failures: is no BigQuery dataset"), ({"until": "2026-03-01", "since": "2026-03-02"}, "--until: is not after --since")])
+def test_a_replay_that_cannot_be_launched_says_so(capsys, parameters, expected) -> None:
+    """Before anybody is asked: there is no BigQuery here."""
+    assert main(["replay", *flags("replay", REPLAY | parameters)]) == 2
     told = capsys.readouterr().err
     assert expected in told and len(told.splitlines()) == 2, told
 

@@ -1,6 +1,3 @@
-import csv
-import io
-import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -18,11 +15,10 @@ from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 
 from pipelines.sinks import lake_runs
 from pipelines.sinks.lake import Lake, stored_hashes
-from pipelines.sinks.lake_catalog import Reader, load_extensions, locked, make, write_connection
+from pipelines.sinks.lake_catalog import load_extensions, locked, make, write_connection
 from pipelines.sinks.lake_commit import NOTHING, Lost, Unbalanced, commit, fingerprint
 from pipelines.sinks.lake_files import EVENTS_TABLE, by_day, conform, place
 from pipelines.sinks.lake_upkeep import keep_up
-from pipelines.tools.query import answer
 from schemas.arrow import stored_columns
 from schemas.errors import Misconfigured
 from schemas.fields import Field
@@ -62,15 +58,6 @@ def asked(folder: Path, sql: str) -> list[tuple[object, ...]]:
         return [tuple(row.values()) for row in connection.execute("USE lake").execute(sql).to_arrow_table().to_pylist()]
     finally:
         connection.close()
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    folder = tmp_path_factory.mktemp("asked")
-    one_run(folder, "a", [events([1, 2])])
-    reader = Lake.reader(str(folder))
-    yield reader
-    reader.close()
 
 
 def content(folder: Path) -> list[tuple[object, ...]]:
@@ -368,39 +355,6 @@ def test_many_small_files_become_few_and_readers_go_on(out: Path) -> None:
         reader.close()
         keep_up(lake.connection, kept="INTERVAL '-1 second'", grace="INTERVAL '-1 second'")
     assert content(out) == before and not {n for n in on_disk(out) if n.startswith("r")}
-
-
-# penstock query
-
-def test_answers_in_three_forms(reader: Reader) -> None:
-    sql = "SELECT id, \"at\", score, label, NULL AS nothing, 'a,\"' || chr(27) AS odd, sum(id_hash) OVER () AS total, 'nan'::DOUBLE AS nan FROM events ORDER BY id"
-
-    def given(form: str) -> str:
-        text = io.StringIO()
-        answer(reader, sql, form, text)
-        return text.getvalue()
-    lines = [json.loads(line) for line in given("json").splitlines()]
-    assert lines[0] == {"id": "i1", "at": "2026-03-04T00:00:01.000000Z", "score": pytest.approx(1 / 7), "label": False, "nothing": None,
-                        "odd": 'a,"\x1b', "total": 3, "nan": None}
-    assert [line["id"] for line in lines] == ["i1", "i2"]
-    rows = list(csv.reader(io.StringIO(given("csv"))))
-    assert rows[0] == list(lines[0]) and rows[1][:2] == ["i1", "2026-03-04 00:00:01+00"] and rows[1][4:6] == ["", 'a,"\x1b']
-    table = given("table").splitlines()
-    assert table[0].split() == list(lines[0]) and set(table[1]) == {"-", " "} and table[-1] == "(2 rows)"
-    assert "NULL" in table[2] and "\\x1b" in table[2] and "\x1b" not in table[2]
-
-
-@pytest.mark.parametrize("sql, words", [
-    ("DELETE FROM runs", "not one SELECT"), ("SELECT 1; SELECT 2", "not one SELECT"), ("", "not one SELECT"),
-    ("COPY runs TO 'x.csv'", "not one SELECT"), ("CALL ducklake_expire_snapshots('lake')", "not one SELECT"),
-    ("SELECT * FROM ducklake_expire_snapshots('lake', older_than => now())", "read-only"),
-    ("SELECT * FROM read_csv('/etc/hostname')", "disabled by configuration"), ("SELECT * FROM nope", "nope does not exist"),
-    ("SELEC 1", "syntax error"), ("SELECT CAST(run AS INTEGER) FROM runs", "Could not convert"),
-])
-def test_anything_else_is_refused(reader: Reader, sql: str, words: str) -> None:
-    with pytest.raises(Misconfigured, match=words):
-        answer(reader, sql, "table", io.StringIO())
-    assert reader.query("SELECT count(*) AS n FROM runs").to_pylist() == [{"n": 1}]
 
 
 def test_a_connection_that_writes_is_shared_by_a_process(out: Path) -> None:

@@ -16,7 +16,6 @@ from schemas.errors import Misconfigured
 from tests.gcs_emulator import Gate
 from tests.test_gcs import batch, gate, in_every_format, rows, storage  # noqa: F401
 
-# Manifests
 
 def test_a_manifest_is_held_against_what_is_there(gate: Gate, rows: list[dict], tmp_path: Path, key_folder: Path, capsys) -> None:  # noqa: F811
     content = in_every_format(rows[:20])["a.ndjson"]

@@ -9,7 +9,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 import pytest
 from google.api_core import exceptions
@@ -187,18 +186,8 @@ def test_a_deleted_subscription(client) -> None:
 
 def test_streaming_pull(client) -> None:
     """Google's SubscriberClient.subscribe, with fewer messages in hand than there are."""
-    published, received, done = client.publish(*[b"%d" % i for i in range(300)]), Counter[str](), threading.Event()
-
-    def take(message: Any) -> None:
-        received[message.message_id] += 1
-        message.ack()
-        if len(received) == 300:
-            done.set()
-
-    stream = client.stream(take, most=50)
-    assert done.wait(120)
-    stream.cancel()
-    stream.result(120)
+    published, received = client.publish(*[b"%d" % i for i in range(300)]), Counter[str]()
+    client.stream_until(lambda: len(received) == 300, lambda message: received.update([message.message_id]), most=50)
     assert set(received) == set(published)
     assert client.now() == []
 

@@ -4,19 +4,22 @@ import getpass
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.__main__ import main
-from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery import Dataset
+from pipelines.sinks.bigquery_client import connect
+from pipelines.sinks.bigquery_jobs import Failed
+from pipelines.sources.query_bigquery import Question, _AskFn, columns_of
 from tests.bigquery_emulator import MISSING, emulator
 from tests.reidentifying import SQL, World, world_of
 from tests.runs import run
 from tests.scan import Scan
 from transforms import keys
-
-QUICK = Patience(seconds=60.0, first=0.02, answer=30.0, job=60.0)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +130,32 @@ def test_a_folder_may_take_what_bigquery_answers(world_of_tables, tmp_path, caps
     result = pq.read_table(tmp_path / "private" / "result.parquet")
     assert result.num_rows == w.audit()[-1]["rows"] > 200 and any("@" in (e or "") for e in result["email"].to_pylist())
     assert w.audit()[-1]["destination"] == str(tmp_path / "private")
+
+
+def test_a_table_may_take_what_a_folder_of_tables_answers(world_of_tables, tmp_path, capsys) -> None:
+    w, before = world_of_tables, len(world_of_tables.audit())
+    assert main(["batch", "--contract=census", f"--input={w.input}", f"--output={tmp_path}/out", f"--keys={w.keys}"]) == 0
+    job = w.job("from_folder", "--json", sql="select application_id, email, ssn, age, d from events")
+    assert main([job[0], f"{tmp_path}/out", *job[2:]]) == 0
+    audit = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert len(w.rows("from_folder")) == audit["rows"] > 250 and w.as_read(w.rows("from_folder"))
+    assert len(w.audit()) == before, "the audit row stands where the tables are"
+    job = w.job("from_folder_too", sql="select email, ssn, sum(age) as ages, list(age) as each from events group by all")
+    assert main([job[0], f"{tmp_path}/out", *job[2:]]) == 2
+    assert "SQL: answers ages as decimal128(38, 0), each as list<" in capsys.readouterr().err
+
+
+def test_numbers_are_read_as_they_were(world_of_tables) -> None:
+    """A context is hashed as the text of the number that was read: BigQuery has but 64 bits, the contract 32."""
+    w = world_of_tables
+    question = Question(Dataset("project", "ds"), "EU", "select age, 0.1::DOUBLE as x, age as n from events order by age limit 3", w.bigquery.url)
+    schema = columns_of(question, pa.schema([("age", pa.int32()), ("x", pa.float32()), ("other", pa.int32())]))
+    assert schema.types == [pa.int32(), pa.float32(), pa.int64()]
+    batches = list(_AskFn(replace(question, most=2), schema).process(b""))
+    assert [b.num_rows for b in batches] == [0, 2, 1] and all(b.schema == schema for b in batches)
+    assert batches[1]["x"].to_pylist() == [pa.scalar(0.1, pa.float32()).as_py()] * 2
+    with pytest.raises(Failed, match="numbers that their fields in the contract cannot"):
+        list(_AskFn(replace(question, sql="select 5000000000 as age"), pa.schema([("age", pa.int32())])).process(b""))
 
 
 def test_bqemulator_gives_the_same(world_of_tables) -> None:

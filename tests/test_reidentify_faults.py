@@ -73,6 +73,33 @@ def test_without_an_audit_row_nothing_is_shown_and_after_it_it_stands(where, kin
     assert len(shown.err.splitlines()) == 1 and re.search("invalid|PERMISSION_DENIED|UNSPECIFIED", shown.err)
 
 
+@pytest.mark.parametrize(("where", "kind", "told"), [
+    ("POST .*clear/tables", 403, "--destination: cannot be made: accessDenied; the account needs roles/bigquery.dataEditor"),
+    ("POST .*ds/tables", 403, "reidentifications: could not be changed: accessDenied"),
+    ("GET .*events/data", 403, "BigQuery does not show some ids of its events: accessDenied"),
+    ("GET .*datasets/clear$", 403, "--destination: BigQuery does not show its"),
+    ("GET .*datasets/ds$", 403, "--output: BigQuery does not show its tables: accessDenied"),
+])
+def test_what_the_account_may_not_do(where, kind, told, world_of_tables, capsys) -> None:
+    """Told before a token is read."""
+    w, before = world_of_tables, len(world_of_tables.write.calls)
+    if "ds/tables" in where and w.audit():
+        w.bigquery.store.delete_table("ds", "reidentifications")
+    w.bigquery.faults.append(bigquery_server.Fault(where, kind, "accessDenied", times=9))
+    assert main(w.job("forbidden")) == 2
+    assert told in capsys.readouterr().err and w.rows("forbidden") == [] and len(w.write.calls) == before
+
+
+def test_a_row_that_the_table_does_not_take(world_of_tables, capsys) -> None:
+    w, before = world_of_tables, len(world_of_tables.audit())
+    w.bigquery.store.rejects = lambda table, row: table == ("clear", "rejects") and row["ssn"].startswith("1")
+    assert main(w.job("rejects", sql="select email, ssn from events where ssn is not null and ssn <> ''")) == 1
+    w.bigquery.store.rejects = None
+    told = capsys.readouterr().err
+    assert re.search(r"failed; nothing is in bq://project.clear.rejects: the table rejects \d+ rows$", told.strip()) and w.rows("rejects") == []
+    assert len(w.audit()) == before
+
+
 PASSING = [("rest", "POST /upload", "lost"), ("rest", "POST /upload", 503), ("rest", "POST .*/jobs", 503), ("rest", "GET .*/tables/", 503), ("rest", "POST .*clear/tables", "lost"),
            ("write", "append .*clear", "lost"), ("write", "append .*clear", "cut"), ("write", "create .*clear", "lost"), ("write", "get .*clear", "NOT_FOUND"),
            ("write", "finalize .*clear", "lost"), ("write", "commit .*clear", "lost"), ("write", "commit .*clear", "UNAVAILABLE")]

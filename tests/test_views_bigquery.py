@@ -17,7 +17,6 @@ from tests.bigquery_query import make_view, translated
 from tests.bigquery_server import BigQuery
 from tests.lakes import DAY, NEXT
 
-# On an emulator of BigQuery
 
 @pytest.fixture(scope="module", params=["ours", "bqemulator"])
 def dataset(request) -> Iterator[Callable[[str], list[dict]]]:

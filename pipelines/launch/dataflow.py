@@ -23,6 +23,7 @@ RUNNING = ("RUNNING", "DRAINING", "PENDING", "QUEUED", "CANCELLING", "PAUSING", 
 UPDATABLE = ("RUNNING", "DRAINING")  # those that Beam's launcher looks for
 _SECONDS = 60.0  # for an answer
 _PATIENCE = 30.0
+ASK_AGAIN = "check the network and --dataflow_endpoint, and ask again"
 _PASSING = (exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.TooManyRequests, exceptions.GatewayTimeout,
             requests.exceptions.ConnectionError, requests.exceptions.Timeout)
 _WRONG = {  # what mends itself never
@@ -63,7 +64,7 @@ class Dataflow:
         request = api.LaunchFlexTemplateRequest(launch_parameter=parameter, validate_only=validate_only, **self._place)
         retry = self._again if validate_only else None
         answer = _asked("flexTemplates:launch", lambda: self._templates.launch_flex_template(request, retry=retry, timeout=_SECONDS),
-                        "ask again" if validate_only else "look with `penstock launch status` whether the job is there; where it is not, launch again")
+                        ASK_AGAIN if validate_only else "look with `penstock launch status` whether the job is there; where it is not, launch again")
         return str(answer.job.id)
 
     def jobs(self, name: str) -> list[Job]:
@@ -92,7 +93,7 @@ def _job(job: api.Job) -> Job:
                created)
 
 
-def _asked(what: str, call: Callable[[], T], again: str = "ask again") -> T:
+def _asked(what: str, call: Callable[[], T], again: str = ASK_AGAIN) -> T:
     """What the call answers. Google's own text is shown where it finds fault with a request: it speaks of names and parameters, there are no rows yet.
 
     again: what to do where nothing is answered.
@@ -122,7 +123,7 @@ def _client(kind: type[T], endpoint: str) -> T:
         return client  # type: ignore[no-any-return]
     if url and not re.fullmatch(r"https://([a-z0-9-]+\.)+googleapis\.com", url):
         raise Misconfigured([Fault("--dataflow_endpoint", "is neither an endpoint of Google's nor on this machine",
-                                   "give a URL such as https://dataflow.europe-west4.rep.googleapis.com, or http://localhost:9060")])
+                                   "give a URL such as https://dataflow.europe-west4.rep.googleapis.com, or http://localhost:9070")])
     try:
         return made(transport="rest", client_options=ClientOptions(api_endpoint=url or "https://dataflow.googleapis.com"))  # type: ignore[no-any-return]
     except GoogleAuthError:

@@ -77,8 +77,10 @@ def _named(fault: Fault) -> str:
 
 def _fits(job: str, profile: Profile, options: OnDataflow, contract: Contract) -> list[Fault]:
     """Faults of options, profile and contract together."""
-    faults = []
-    if len(labels(job, profile, contract)) > MOST_LABELS:
+    told = labels(job, profile, contract)
+    faults = [Fault(f"{contract.folder}/contract.yaml: labels", f"{name} begins with no letter: Google takes it for no label's name", "call it otherwise")
+              for name in told if not re.match("[a-z]", name)]
+    if len(told) > MOST_LABELS:
         faults.append(Fault("labels", f"are more than {MOST_LABELS} with those of the contract: more than a job of Google's can have", "leave some out"))
     if isinstance(options, BatchOptions) and not options.partition:
         faults.append(Fault("--partition", "is missing: into BigQuery a run replaces days", "declare the days: partition: [DAY, ...]"))

@@ -97,7 +97,8 @@ def _of_reidentify(options: ReidentifyOptions) -> list[Fault]:
         faults.append(Fault("--destination", "is on one machine: values in clear do not go there from Dataflow's workers",
                             "give bq://PROJECT.DATASET.TABLE, in another dataset than the tables"))
     if not options.requested_by.strip():
-        faults.append(Fault("--requested_by", "is missing: the workers' service account is no person, and the audit row says who asks", "give --requested_by=NAME"))
+        faults.append(Fault("--requested_by", "is missing: the workers' service account is no person, and the audit row says who asks",
+                            "give --requested_by=NAME"))
     return faults
 
 
@@ -213,7 +214,7 @@ def waited(result: Any, done: Callable[[], T | None], without: str) -> tuple[T |
 
 
 def ended(result: Any, done: Callable[[], LedgerRow | None], job: str, run: str, tables: str, as_json: bool,
-          left: Callable[[], dict[str, int]] = dict) -> int:
+          left: Callable[[], dict[str, int]] | None = None) -> int:
     """Waits for a submitted job's end and tells its books; exit code 0 where it is done and balanced, 1 where not.
 
     result: Beam's; done: the run's row in the ledger, None where it has none; it raises Misconfigured where that does not balance; left: rows that
@@ -224,10 +225,10 @@ def ended(result: Any, done: Callable[[], LedgerRow | None], job: str, run: str,
         print(f"penstock {job} failed; run {run} is not done: {problem}", file=sys.stderr)
         return 1
     print(row.sentence())
-    alone = left()
+    alone = left() if left else {}
     for why, rows in alone.items():
         print(f"{rows:,} left alone: {why}")
     print(f"tables: {tables}")
     if as_json:
-        print(json.dumps(json.loads(row.to_json()) | ({"left": alone} if alone else {})))
+        print(json.dumps(json.loads(row.to_json()) | ({"left": alone} if left else {})))
     return 0 if row.balanced else 1

@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 class Load(NamedTuple):
-    """What a load job does. name: its id but for the attempt; table: DATASET.TABLE or DATASET.TABLE$YYYYMMDD; source: a local
+    """What a load job does. name: its id but for dataset and attempt; table: DATASET.TABLE or DATASET.TABLE$YYYYMMDD; source: a local
     file, bytes, or gs:// URIs; form: PARQUET or NEWLINE_DELIMITED_JSON; replace: WRITE_TRUNCATE, else WRITE_APPEND.
     """
 
@@ -55,9 +55,9 @@ def load(place: Place, what: Load) -> int:
 
 def loaded(place: Place, what: Load) -> LoadJob:
     """Loads once and answers the job that did it, which an earlier process may have started. Raises Failed or Transient."""
-    made = 0
+    made, dataset = 0, what.table.partition(".")[0]  # ids are a project's: a run of one name may load into two datasets
     for attempt in range(_MOST_FOUND):
-        job, found = _started(place, what, f"{what.name}-{attempt}")
+        job, found = _started(place, what, f"{what.name}-{dataset}-{attempt}")
         job = _told(partial(_ended, place, job), what.table)
         if job.error_result is None:
             return job

@@ -145,10 +145,10 @@ class Replacement:
         return path.read_text() if path.exists() else None
 
     def ledger(self, run: str) -> LedgerRow:
-        """A run's row of the ledger. Raises KeyError where it committed nothing."""
+        """A run's row of the ledger. Raises Failed, also where it is not there, or Transient."""
         found = ledger(self.target.place, self.target.dataset, run)
         if found is None:
-            raise KeyError(run)
+            raise Failed("BigQuery says that its row was loaded into runs, and does not have it; start a run under an id of its own")
         return found[0]
 
     def close(self) -> None:

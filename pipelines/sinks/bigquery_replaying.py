@@ -106,7 +106,7 @@ class Replaying:
         found = [o for o in outcome if isinstance(o, Marks)]
         own = Marks(*(np.concatenate(column) for column in zip(*found))) if found else None
         part = Part(place, self.dataset, self.contract, Turn(place, self.dataset, self.holder), self.hand, "", self.at)
-        return part.commit(sorted(file.path for file in marked), [file for file in staged if file not in marked], tallies, own=own)
+        return part.commit(sorted(file.path for file in marked), [file for file in staged if file.table != REPLAYS_TABLE], tallies, own=own)
 
 
 def _balanced(row: LedgerRow, balanced: bool) -> LedgerRow:

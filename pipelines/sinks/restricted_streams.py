@@ -53,7 +53,10 @@ class _StreamFn(beam.DoFn):
                 _await(self.client, self.path, self.patience)
                 self.stream = Pending(self.client, self.path, batch.schema, self.patience)
             self.stream.append(batch)
-        except (Failed, Transient, RowsRejected) as error:
+        except RowsRejected as error:
+            VERDICT.tell(str(error))
+            raise Failed(str(error)) from None  # Beam makes an error anew of its text
+        except (Failed, Transient) as error:
             VERDICT.tell(str(error))
             raise
 

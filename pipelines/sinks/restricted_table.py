@@ -74,7 +74,7 @@ class RestrictedTable:
         try:
             return replace(self, patience=LOOK)._looked(schema)
         except Misconfigured as error:
-            return list(error.faults)
+            return [Fault(_WHERE if f.where == "--output" else f.where, f.problem, f.remedy) for f in error.faults]
         except (Failed, Transient) as error:
             return [Fault(_WHERE, str(error), "try again, or check --bigquery_endpoint")]
 
@@ -115,7 +115,7 @@ class RestrictedTable:
         commit(connect_to_write(self.write_endpoint), self.path, [part.name for part in parts], self.patience)
 
     def discard(self) -> None:
-        """Nothing: what is not committed nobody can read, and BigQuery drops it within a day."""
+        """Nothing: what is not committed nobody can read, and after a day nobody can commit it."""
 
     def told(self) -> str:
         return self.name

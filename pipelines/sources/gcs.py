@@ -30,7 +30,7 @@ SCHEME = "gs://"
 _FIELDS = "items(name,size,generation,crc32c,contentEncoding),nextPageToken"
 _CONNECTIONS = 32
 _SECONDS = 60.0  # for a connection, and between two bytes
-_SOON = 20.0  # that a contract's folder is asked for: who starts a job waits for it
+_SOON = 10.0  # that a contract's folder is asked for: who starts a job waits for it
 UNREACHED = (GoogleAPIError, GoogleAuthError, requests.RequestException)
 """What a call raises that was refused, or reached nobody."""
 

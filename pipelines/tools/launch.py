@@ -56,7 +56,7 @@ def _setting(options: LaunchOptions, profile: Profile) -> Setting:
     here = _here(options)
     away = "beside a Dataflow on this machine Google is not asked; --endpoint names a stand-in for it" if here and not options.endpoint else ""
     return every.setting(options.job, options.profile, profile, {} if here else os.environ, endpoint=options.endpoint,
-                         storage_endpoint=_storage(options) if here else options.storage_endpoint, away=away)
+                         storage_endpoint=_storage(options) if here else options.storage_endpoint, away=away, lock=options.lock)
 
 
 def _here(options: LaunchOptions) -> bool:

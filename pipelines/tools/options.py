@@ -10,6 +10,7 @@ from pipelines.options import BIGQUERY, CONTRACT, CONTRACTS, KMS, PUBSUB, STORAG
 from schemas.errors import Reason
 
 STAND_IN = "A stand-in for Google's other services on this machine, for tests: http://localhost:PORT."
+LOCK = "The lock file that the image must have been built from; else requirements.lock, where it is here."
 SHIPPED = "Name of a shipped contract: census, contact_center, gaming, telemetry or weblog."
 
 
@@ -155,6 +156,7 @@ class LaunchOptions:
     force: bool = option(False, "Update though the check says that Dataflow would refuse it, or lose what a step holds, or though the running graph "
                          "cannot be read: Dataflow's own check has the last word.")
     dataflow_endpoint: str = option("", "URL of Dataflow, else Google's; loopback (http://localhost:9070) is spoken to without TLS.", metavar="URL")
+    lock: str = option("", LOCK, metavar="FILE")
     endpoint: str = option("", STAND_IN, metavar="URL")
     storage_endpoint: str = option("", STORAGE, metavar="URL", group="Cloud Storage")
     json: bool = option(False, "Print the job as JSON, as the last line.", group="Output")
@@ -177,6 +179,6 @@ class CheckOptions:
     job: str = required("The job that is to be launched.", choices=("stream", "batch", "replay", "reidentify"))
     profile: str = required("Profile of the environment (docs/launch.md).", metavar="FILE")
     rate: int = option(0, "Events a second that a stream must carry, in place of the profile's; held against the quotas.", metavar="N", minimum=0)
-    lock: str = option("", "The lock file that the image must have been built from; else requirements.lock, where it is here.", metavar="FILE")
+    lock: str = option("", LOCK, metavar="FILE")
     endpoint: str = option("", STAND_IN, metavar="URL")
     json: bool = option(False, "Print what was found as JSON.", group="Output")

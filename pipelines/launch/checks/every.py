@@ -14,6 +14,11 @@ from pipelines.launch.request import wanted
 from schemas.errors import Fault, Misconfigured
 
 LOCK = "requirements.lock"
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("contract", here.contract), ("parameters", here.parameters), ("emulators and local keys", here.riding_along), ("placeholders", here.placeholders),
+    ("locations of keys and DLP", places.keys_and_dlp), ("quotas", here.quotas), ("locations of buckets", places.buckets),
+    ("location of the dataset", places.tables), ("subnetwork", ground.subnetwork), ("who uses the job's key", ground.job_key),
+    ("template", places.template), ("image and lock file", places.image), ("tables", differences.tables))
 
 
 def setting(job: str, where: str, profile: Profile, environment: Mapping[str, str] = os.environ, *, endpoint: str = "", storage_endpoint: str = "",
@@ -28,20 +33,8 @@ def setting(job: str, where: str, profile: Profile, environment: Mapping[str, st
 
 
 def checks(setting: Setting) -> Iterator[tuple[str, Check]]:
-    """Every check of a launch, those first that ask no one."""
-    yield "contract", here.contract
-    yield "parameters", here.parameters
-    yield "emulators and local keys", here.riding_along
-    yield "placeholders", here.placeholders
-    yield "locations of keys and DLP", places.keys_and_dlp
-    yield "quotas", here.quotas
-    yield "locations of buckets", places.buckets
-    yield "location of the dataset", places.tables
-    yield "subnetwork", ground.subnetwork
-    yield "who uses the job's key", ground.job_key
-    yield "template", places.template
-    yield "image and lock file", places.image
-    yield "tables", differences.tables
+    """Every check of a launch by its name, those first that ask no one."""
+    yield from CHECKS
     yield from roles.checks(setting)
 
 

@@ -58,6 +58,7 @@ def tables(setting: Setting) -> list[Fault]:
     found = []
     if not together(where, setting.profile.region):
         found.append(Fault(name, f"lies in {where}, the job runs in {setting.profile.region}", "run the job where its tables are: rows would leave the place"))
+    found += _restricted(setting) if setting.job == "reidentify" else []
     staged = setting.option("staging")
     if bucket_of(staged):
         try:
@@ -68,6 +69,19 @@ def tables(setting: Setting) -> list[Fault]:
             found.append(Fault(f"{setting.where}: parameters.staging", f"lies in {lies}, the dataset in {where}: BigQuery loads from its own place only",
                                "take a bucket in the dataset's location"))
     return found
+
+
+def _restricted(setting: Setting) -> list[Fault]:
+    """The dataset for values in clear lies where the job runs."""
+    name = setting.option("destination").removeprefix("bq://").rpartition(".")[0]
+    try:
+        found = asked(lambda: setting.launcher.bigquery.get_dataset(name, retry=None, timeout=SECONDS))
+    except exceptions.NotFound:
+        return [Fault(f"bq://{name}", "is no dataset", "make one for those alone who may see the values (infra/ makes one)")]
+    where = str(found.location or "").lower()
+    if together(where, setting.profile.region):
+        return []
+    return [Fault(f"bq://{name}", f"lies in {where}, the job runs in {setting.profile.region}", "keep the values where their tables are")]
 
 
 def keys_and_dlp(setting: Setting) -> list[Fault]:
@@ -93,29 +107,39 @@ def template(setting: Setting) -> list[Fault]:
         content = asked(lambda: setting.launcher.objects.bucket(match[1]).blob(match[2]).download_as_bytes(timeout=SECONDS, retry=None))
     except exceptions.NotFound:
         return [Fault(path, "is not there", f"write it: penstock spec --job={setting.job} --image={setting.profile.image} --output={path}")]
-    return judged(setting.profile, content)
+    return [fault for fault in judged(setting.profile, content) if fault.where.removeprefix("parameters.") not in setting.wanted.amiss]
 
 
 def image(setting: Setting) -> list[Fault]:
-    """The image was built from the requirements.lock that is here: its label says so."""
+    """The image runs this job, and was built from the requirements.lock that is here: its configuration says so."""
+    said = _configuration(setting)
+    runs = next((value for name, _, value in (one.partition("=") for one in said.get("Env") or ()) if name == "PENSTOCK_JOB"), setting.job)
+    if runs != setting.job:
+        return [Fault(f"{setting.where}: image", f"is that of {runs}", f"give {setting.job} its own, under jobs: (make image JOB={setting.job})")]
     if not setting.lock.is_file():
         raise NotChecked(f"there is no {setting.lock.name} here to hold it against")
-    host, _, rest = setting.profile.image.partition("/")
-    repository, _, digest = rest.partition("@")
-    manifest = _registry(setting, host, f"v2/{repository}/manifests/{digest}", digest)
-    if "manifests" in manifest:  # several platforms: the workers' is this one
-        parts = [m for m in manifest["manifests"] if m.get("platform", {}).get("architecture") == "amd64"]
-        if not parts:
-            return [Fault(f"{setting.where}: image", "has no part for amd64", "build it for linux/amd64")]
-        manifest = _registry(setting, host, f"v2/{repository}/manifests/{parts[0]['digest']}", parts[0]["digest"])
-    config = str(manifest.get("config", {}).get("digest", ""))
-    labels = _registry(setting, host, f"v2/{repository}/blobs/{config}", config).get("config", {}).get("Labels") or {}
+    labels = said.get("Labels") or {}
     if LOCK_LABEL not in labels:
         raise NotChecked(f"the image has no label {LOCK_LABEL}")
     if labels[LOCK_LABEL] != hashlib.sha256(setting.lock.read_bytes()).hexdigest():
         return [Fault(f"{setting.where}: image", f"was built from another {setting.lock.name} than the one here",
                       "build and push it anew, or check out what it was built from")]
     return []
+
+
+def _configuration(setting: Setting) -> dict[str, Any]:
+    """What the image says of itself: its Env and Labels. Raises Misconfigured, NotChecked."""
+    host, _, rest = setting.profile.image.partition("/")
+    repository, _, digest = rest.partition("@")
+    manifest = _registry(setting, host, f"v2/{repository}/manifests/{digest}", digest)
+    if "manifests" in manifest:  # several platforms: the workers' is this one
+        parts = [m for m in manifest["manifests"] if m.get("platform", {}).get("architecture") == "amd64"]
+        if not parts:
+            raise Misconfigured([Fault(f"{setting.where}: image", "has no part for amd64", "build it for linux/amd64")])
+        manifest = _registry(setting, host, f"v2/{repository}/manifests/{parts[0]['digest']}", parts[0]["digest"])
+    config = str(manifest.get("config", {}).get("digest", ""))
+    said: dict[str, Any] = _registry(setting, host, f"v2/{repository}/blobs/{config}", config).get("config", {})
+    return said
 
 
 def _registry(setting: Setting, host: str, path: str, digest: str) -> dict[str, Any]:
