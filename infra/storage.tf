@@ -7,16 +7,17 @@
 #   templates   the specs of the Flex Templates; written by CI alone
 #   contracts   contracts and their models, a folder each version (gs://.../NAME-VERSION); written by CI alone
 locals {
-  # days: how long objects are kept, 0 for ever; versions, old_days: how many of what was replaced or deleted, and how long. Running jobs fetch
-  # their contract's model by its generation, which must be there as long as they run.
+  # days: how long objects are kept, 0 for ever, and below: under which names, none for all. What a job staged stays: workers that start later and
+  # `penstock launch update` read it as long as the job runs, and a stream runs for months. versions, old_days: how many of what was replaced or
+  # deleted, and how long. Running jobs fetch their contract's model by its generation, which must be there as long as they run.
   buckets = {
-    raw        = { days = var.retention_days, versions = 3, old_days = 30 }
-    staging    = { days = 14, versions = 1, old_days = 30 }
-    replay     = { days = 14, versions = 1, old_days = 30 }
-    reidentify = { days = 14, versions = 1, old_days = 30 }
-    quarantine = { days = var.failure_days, versions = 3, old_days = 30 }
-    templates  = { days = 0, versions = 10, old_days = 30 }
-    contracts  = { days = 0, versions = 100, old_days = 730 }
+    raw        = { days = var.retention_days, below = [], versions = 3, old_days = 30 }
+    staging    = { days = 14, below = ["temp/", "load/"], versions = 1, old_days = 30 }
+    replay     = { days = 14, below = ["temp/", "load/"], versions = 1, old_days = 30 }
+    reidentify = { days = 14, below = ["temp/", "load/"], versions = 1, old_days = 30 }
+    quarantine = { days = var.failure_days, below = [], versions = 3, old_days = 30 }
+    templates  = { days = 0, below = [], versions = 10, old_days = 30 }
+    contracts  = { days = 0, below = [], versions = 100, old_days = 730 }
   }
 }
 
@@ -48,7 +49,8 @@ resource "google_storage_bucket" "zone" {
         type = "Delete"
       }
       condition {
-        age = lifecycle_rule.value
+        age            = lifecycle_rule.value
+        matches_prefix = each.value.below
       }
     }
   }

@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 import apache_beam as beam
-from apache_beam.typehints.decorators import no_annotations
 
 from pipelines import graph
 from pipelines.contracts import load
@@ -19,7 +18,7 @@ from pipelines.launch.submitting import dataflow_options, ended, label, submit
 from pipelines.options import BatchOptions
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_commit import Commit, Request
-from pipelines.sinks.bigquery_files import StageRows, withdrawn
+from pipelines.sinks.bigquery_files import CommitAndWithdraw, StageRows
 from pipelines.sinks.bigquery_replace import Target
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
@@ -32,7 +31,6 @@ from schemas.contract import Contract
 from schemas.tables import FAILURES
 from transforms.decode import Decode
 from transforms.deduplicate import Deduplicate
-from transforms.ledger import LedgerRow
 from transforms.park import Park
 
 SHARD_BYTES = 128 << 20  # of input a shard: what one worker compares at once
@@ -92,17 +90,4 @@ def parts(options: BatchOptions, contract: Contract, means: Means, files: tuple[
         engine=engine, handler=handler, public_pem=keys.public_pem(), run=run_id,
         events=StageRows(tables.staging, run_id, EVENTS_TABLE, columns, endpoint=options.storage_endpoint),
         failures=StageRows(tables.staging, run_id, FAILURES_TABLE, FAILURES, endpoint=options.storage_endpoint),
-        outcome=CommitAndWithdraw(request, tables.staging, options.storage_endpoint))
-
-
-class CommitAndWithdraw(beam.PTransform):
-    """Commits a run, and then removes what was staged for it."""
-
-    def __init__(self, request: Request, staging: str, endpoint: str) -> None:
-        super().__init__()
-        self.request, self.staging, self.endpoint = request, staging, endpoint
-
-    @no_annotations  # Beam cannot read those of several collections
-    def expand(self, outcome: tuple[beam.PCollection, ...]) -> beam.PCollection[LedgerRow]:
-        done = outcome | Commit(self.request)
-        return done | "Withdraw" >> beam.Map(withdrawn, self.staging, self.request.run, self.endpoint).with_output_types(LedgerRow)
+        outcome=CommitAndWithdraw(Commit(request), tables.staging, run_id, options.storage_endpoint))

@@ -56,7 +56,11 @@ def run(options: ReidentifyOptions, beam_arguments: list[str]) -> int:
     finally:
         destination.discard()
         checked.tables.close()
-    done = audit.find(row.run)
+    try:
+        done = audit.find(row.run)
+    except (Failed, Transient) as error:
+        print(f"penstock reidentify: the result is in {destination.told()}; its audit row stands, and cannot be read now: {error}", file=sys.stderr)
+        return 1
     assert done is not None  # the pipeline ended well, so it was committed
     return tell(done, destination.told(), options.json)
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from datetime import datetime, timezone
 
 import apache_beam as beam
-from apache_beam.typehints.decorators import no_annotations
 
 from pipelines import graph
 from pipelines.hand import Kept
@@ -23,7 +22,7 @@ from pipelines.replay_choice import Asked, choice, contract_for, groups_of, keys
 from pipelines.replay_marks import DeduplicateMarked, RefuseMarked, StageMarks, StoreMarked
 from pipelines.replay_read import Private, ReadFailures
 from pipelines.sinks.bigquery import dataset
-from pipelines.sinks.bigquery_files import StageRows, withdrawn
+from pipelines.sinks.bigquery_files import CommitAndWithdraw, StageRows
 from pipelines.sinks.bigquery_jobs import Failed
 from pipelines.sinks.bigquery_ledger import ledger
 from pipelines.sinks.bigquery_replaying import Replaying
@@ -119,17 +118,4 @@ def parts(options: ReplayOptions, means: Means, replaying: Replaying, chosen: Ch
         engine=engine, handler=handler, public_pem=keys.public_pem(), run=run_id,
         events=StoreMarked(StageRows(staging, run_id, EVENTS_TABLE, stored_columns(contract), endpoint=endpoint), marks),
         failures=StageRows(staging, run_id, FAILURES_TABLE, FAILURES, endpoint=endpoint),
-        notes=Kept(contract), again=RefuseMarked(marks), outcome=CommitReplay(replaying, staging, endpoint))
-
-
-class CommitReplay(beam.PTransform):
-    """Commits a replay, and then removes what was staged for it."""
-
-    def __init__(self, replaying: Replaying, staging: str, endpoint: str) -> None:
-        super().__init__()
-        self.replaying, self.staging, self.endpoint = replaying, staging, endpoint
-
-    @no_annotations  # Beam cannot read those of several collections
-    def expand(self, outcome: tuple[beam.PCollection, ...]) -> beam.PCollection[LedgerRow]:
-        committed = outcome | Once(self.replaying.commit, "LoadJobs")
-        return committed | "Withdraw" >> beam.Map(withdrawn, self.staging, self.replaying.run, self.endpoint).with_output_types(LedgerRow)
+        notes=Kept(contract), again=RefuseMarked(marks), outcome=CommitAndWithdraw(Once(replaying.commit, "LoadJobs"), staging, run_id, endpoint))

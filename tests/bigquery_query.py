@@ -27,7 +27,7 @@ def answer(store: Store, configuration: dict[str, Any]) -> tuple[dict[str, Any],
     sql = query["query"]
     default = query.get("defaultDataset", {}).get("datasetId", "main")
     tables = _tables(sql) | {(default, name) for name in re.findall(r"\b(?:from|join)\s+(\w+)", sql, re.IGNORECASE)}
-    defined = set(re.findall(r"\b(\w+) AS \(", sql))
+    defined = set(re.findall(r"\b(\w+) AS \(", sql, re.IGNORECASE))
     tables = {(dataset, name) for dataset, name in tables if name not in defined}
     for dataset, name in tables:
         store.table(dataset, name)

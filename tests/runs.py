@@ -1,7 +1,6 @@
 """Runs commands as a user does, in a process of their own, and keeps every byte that they leave or show on the way."""
 
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -12,6 +11,10 @@ from typing import Any, ClassVar, NamedTuple
 
 REPOSITORY = Path(__file__).parents[1]
 _POLL, _SECONDS = 0.01, 240  # seconds: between two looks, and at most
+
+# A program of its own, for between a fork and its exec no Python may run in a process that has threads of gRPC.
+_LIMITED = ("import os, resource, sys; most = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)); "
+            "os.execv(sys.argv[2], sys.argv[2:])")
 
 
 class Seen(NamedTuple):
@@ -37,11 +40,13 @@ def run(world: Path, *arguments: str, most_bytes: int | None = None, command: Se
         (world / name).mkdir(parents=True, exist_ok=True)
     environment = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LD_LIBRARY_PATH", "SYSTEMROOT")}
     environment |= {"HOME": str(world / "home"), "TMPDIR": str(world / "tmp"), "PYTHONPATH": str(REPOSITORY), "PYTHONDONTWRITEBYTECODE": "1"}
-    limit = None if most_bytes is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, most_bytes))
+    program = [sys.executable, *command, *arguments]
+    if most_bytes is not None:
+        program = [sys.executable, "-c", _LIMITED, str(most_bytes), *program]
     watch = _Watch(world)
     watch.start()
     try:
-        code, out, err = _ended([sys.executable, *command, *arguments], dies, cwd=world / "cwd", env=environment, preexec_fn=limit)
+        code, out, err = _ended(program, dies, cwd=world / "cwd", env=environment)
     finally:
         watch.stop()
     return Seen(code, {"stdout": out, "stderr": err, **watch.seen})

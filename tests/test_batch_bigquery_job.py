@@ -8,6 +8,7 @@ import pytest
 
 from pipelines.__main__ import main
 from tests.bigquery_server import BigQuery, Fault
+from tests.gcs_server import Storage
 
 
 def job(service: BigQuery, census: Path, keys: Path, *more: str) -> list[str]:
@@ -46,6 +47,13 @@ def test_a_job_that_fails_says_so(made, census, key_folder, capsys) -> None:
     assert "run mine is not done" in told and "refused to load ds.events$20260303: invalid" in told and "2026-03-02 of 2 days had been replaced" in told
     assert main(job(made, census, key_folder, "--partition=2026-03-02,2026-03-03", "--run=mine")) == 0
     assert made.ask("select count(*) as n, count(distinct run) as runs from ds.runs") == [{"n": 1, "runs": 1}]
+
+
+def test_staging_that_cannot_be_written_is_named(made, census, key_folder, tmp_path, capsys) -> None:
+    with Storage(tmp_path / "gcs", "there") as storage:
+        assert main(job(made, census, key_folder, "--partition=2026-03-02", "--staging=gs://nowhere/x", f"--storage_endpoint={storage.url}")) == 1
+    told = capsys.readouterr().err
+    assert "gs://nowhere/x/" in told and "cannot be written: NotFound; look at --staging" in told and made.ask("select count(*) as n from ds.events") == [{"n": 0}]
 
 
 def test_a_run_of_one_name_into_two_datasets_of_a_project(made, census, key_folder) -> None:

@@ -110,6 +110,22 @@ def test_a_column_is_added(both) -> None:
     assert [f.name for f in both.client.update_table(table, ["schema"], retry=None).schema][-1] == "more"
 
 
+def test_rows_are_listed_without_a_query(both) -> None:
+    name = both.table()
+    both.load(name, parquet(rows(1, 2)))
+    table = both.client.get_table(name, retry=None)
+    chosen = [f for f in table.schema if f.name in ("id", "n")]
+    found = list(both.client.list_rows(table, chosen, max_results=1, retry=None))
+    assert len(found) == 1 and set(found[0].keys()) == {"id", "n"} and dict(found[0].items()) in both.ask(f"select id, n from `{name}`")
+
+
+def test_a_dry_run_tells_the_columns(both) -> None:
+    config = QueryJobConfig(dry_run=True, use_query_cache=False, default_dataset="project.ds")
+    table = both.table()
+    job = both.client.query(f"select id, n + 1 as more, d from {table.rpartition('.')[2]}", config, retry=None, job_retry=None)
+    assert [(f.name, f.field_type) for f in job.schema] == [("id", "STRING"), ("more", "INTEGER"), ("d", "DATE")] and job.statement_type == "SELECT"
+
+
 @pytest.mark.parametrize("way", ["uploaded", "from gs://", "as lines"])
 def test_rows_are_loaded_and_read_as_they_were(way, both) -> None:
     name = both.table()
@@ -149,6 +165,7 @@ def test_the_questions_that_we_ask(both) -> None:
     assert [(r["d"], r["n"], int(r["ids"]), r["cells"]) for r in found] == [(DAY, 3, 6, 6), (NEXT, 1, 4, 2)]
     assert found == both.ask(asked.format(second)), "whatever the order, and however they came"
     assert both.ask(f"SELECT n FROM `{first}` WHERE id = @run", run="i2") == [{"n": 2}]
+    assert both.ask(f"with most as (select max(n) as n from `{first}`) select n from most") == [{"n": 4}], "as users write it"
 
 
 def test_rows_are_inserted(both) -> None:

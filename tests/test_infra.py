@@ -11,6 +11,7 @@ import yaml
 
 from pipelines import options
 from pipelines.flags import declared
+from pipelines.launch import profile
 from pipelines.launch.checks.permissions import PROCESSES
 from schemas import bigquery, views
 from schemas.contract import load
@@ -126,6 +127,17 @@ def test_each_account_may_do_what_it_is_for_and_no_more() -> None:
     assert max(len(told["shown"]), *(len(g["tables"]) for g in told["dataset_roles"])) <= 13, "a condition has 12 operators at the most"
     assert {tuple(g["tables"]) for g in told["dataset_roles"] if g["account"] == "reidentifier" and g["role"].endswith("dataEditor") and g["dataset"] == "events"} == {(bigquery.AUDIT,)}
     assert not {"failures", "replays", "refused_rates"} & set(told["shown"]) and set(told["shown"]) - {"events", "windows", "runs"} <= set(views.duckdb(load("telemetry")))
+
+
+def test_what_a_running_job_staged_is_not_deleted() -> None:
+    """Only what jobs leave behind is: temp/ and load/, where profiles have them."""
+    buckets = locals_of(BLOCKS)["buckets"]
+    assert [buckets[name]["below"] for name in ("staging", "replay", "reidentify")] == [["temp/", "load/"]] * 3
+    text = (INFRA / "storage.tf").read_text()
+    assert re.search(r"age\s+= lifecycle_rule.value\s+matches_prefix = each.value.below", text)
+    for job in ("stream", "batch", "replay"):
+        found = profile.read(INFRA.parent / "templates/profiles/prod.yaml", job)
+        assert found.staging.endswith("/staging") and found.temp.endswith("/temp") and dict(found.parameters).get("staging", "/load").endswith("/load")
 
 
 def test_each_account_has_the_roles_that_check_asks_for() -> None:

@@ -83,6 +83,13 @@ def test_beside_a_dataflow_of_this_machine_nobody_else_is_asked(sent, capsys) ->
     assert told.count("Google is not asked; --endpoint names a stand-in") == 17 and "5 ok, 0 faults, 18 not checked" in told
 
 
+def test_a_stand_in_says_nothing_of_a_launch_at_google(sent, capsys) -> None:
+    sent.path.write_text(yaml.safe_dump(sent.profile))
+    with served(sent.world) as url:
+        assert main(["launch", "run", "--job=stream", f"--profile={sent.path}", f"--endpoint={url}"]) == 2
+    assert "--endpoint: is a stand-in, and Dataflow is Google's own" in capsys.readouterr().err
+
+
 def test_nothing_is_asked_twice(sent) -> None:
     assert sent.run("run") == 0
     assert sent.world.asked.count("GET /storage/v1/b/my-staging/iam/testPermissions") == 1  # staging and temp are one bucket

@@ -62,7 +62,7 @@ def test_a_line_of_a_file_is_never_taken_for_an_avro_container() -> None:
     ("decode", "/data/a.csv:17", CSV), ("decode", "gs://b/A.CSV.gz:17", CSV), ("deduplicate", "/data/a.csv:17", JSON), ("decode", "/data/a.csv/b.ndjson:3", JSON),
     ("decode", "projects/p/subscriptions/s:17", BODY), ("infer", "projects/p/subscriptions/s:17", BODY), ("decode", "a.parquet:0", JSON)])
 def test_the_form_of_a_row(stage, origin, form) -> None:
-    made = message(3, Failure("r", stage, "malformed", origin, 1), b"x", now=5)
+    made = message("3", Failure("r", stage, "malformed", origin, 1), b"x", now=5)
     assert (made.id, made.attributes) == ("3", {FORM: form}) and (made.published == 5) == (form == BODY)
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipelines import replay_graph
 from pipelines.__main__ import main
 from pipelines.flags import written
 from pipelines.launch import submitting
+from pipelines.replay_marks import marked, packed, stored, tried, unpacked
 from pipelines.replay_read import batches
 from pipelines.sinks.bigquery_replaying import SAME_ORIGIN
 from pipelines.sinks.replays import Failure
@@ -133,6 +135,18 @@ def test_a_key_that_cannot_be_used_fails_the_job(ground) -> None:
     finally:
         ground.kms.enabled = True
     assert ground.ask("SELECT count(*) AS n FROM ds.replays")[0]["n"] == 0 and ground.storage.names("load") == []
+
+
+def test_a_row_carries_its_failure_under_whatever_origin() -> None:
+    """The origin that Decode gives it is a colon and what was packed; events and refused rows get the true one back."""
+    failures = [Failure("run", "decode", "malformed", origin, 2, b"sealed", "key")
+                for origin in ("gs://b/a:1", "projects/p/subscriptions/s:12", 'a "b", [c]\n\u2028:7', "\x1f\x00é😀:0", "")]
+    rows = pa.RecordBatch.from_pydict({"origin": [f":{packed(failure)}" for failure in failures], "attempt": pa.array([1] * 5, pa.int32())})
+    were = unpacked(rows)
+    assert were == [failure._replace(sealed=None, key="") for failure in failures]
+    assert tried(rows, were).to_pylist() == [{"origin": failure.origin, "attempt": 3} for failure in failures]
+    assert stored(rows, were)["origin"].to_pylist() == [failure.origin for failure in failures] and stored(rows, were)["watermark"].null_count == 5
+    assert [row["outcome"] for batch in marked(were, "again", "stored") for row in batch.to_pylist()] == ["stored"] * 5 and not list(marked([], "again", "stored"))
 
 
 def test_failures_are_read_some_at_a_time() -> None:

@@ -228,6 +228,7 @@ def test_an_expiration_that_is_none_is_told(said, tmp_path) -> None:
 
 @pytest.mark.parametrize(("arguments", "told"), [
     (["--output=bq://project.other"], "bq://project.other: is no dataset"), (["--output=folder"], "--output: is no BigQuery dataset"),
+    (["--output=bq://project.dataset.events"], "--output: is no BigQuery dataset"),
     (["--policy_tag=mine"], "--policy_tag: has not the form"), (["--contract=nowhere"], "--contract")])
 def test_what_cannot_run_says_so(arguments, told, service, capsys) -> None:
     names = [a.partition("=")[0] for a in arguments]

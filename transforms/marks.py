@@ -1,6 +1,7 @@
 """What is compared of rows to tell copies: 24 bytes a row."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,11 @@ class Marks(NamedTuple):
         """The rows sorted by id, those of one id in their order."""
         order = np.argsort(self.ids, kind="stable")
         return Marks(*(column[order] for column in self))
+
+    def around(self, horizon: timedelta) -> tuple[int, int]:
+        """The first and the last event time that a copy of these rows may have, in microseconds. There is one row at least."""
+        reach = horizon // timedelta(microseconds=1)
+        return int(self.times.min()) - reach, int(self.times.max()) + reach
 
     def with_ids(self, wanted: Int64s) -> "Marks":
         """The rows that have one of these ids. Both are sorted by id, and each id is wanted once."""

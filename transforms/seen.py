@@ -37,7 +37,7 @@ class Seen:
         """The marks of stored rows with the ids of these, sorted by id; None where there are none."""
         if not len(rows.ids):
             return None
-        low, high = int(rows.times.min()) - self._reach, int(rows.times.max()) + self._reach
+        low, high = rows.around(self.horizon)
         self._needed.append(low)
         first, last = low // _DAY, high // _DAY
         for day in [d for d, since in self._kept_from.items() if d >= first and since > low]:

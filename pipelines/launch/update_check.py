@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
-from google.api_core.exceptions import GoogleAPIError
+from google.api_core.exceptions import GoogleAPIError, NotFound
 from google.auth.exceptions import GoogleAuthError
 from google.cloud.storage.retry import DEFAULT_RETRY
 from google.protobuf.message import DecodeError
@@ -50,17 +50,19 @@ def running_graph(options: Mapping[str, Any], endpoint: str = "") -> Graph:
     """
     path = str(options.get("pipelineUrl", ""))
     bucket, _, name = path.removeprefix(gcs.SCHEME).partition("/")
-    problem = "is not told by Dataflow"
+    problem, remedy = "is not told by Dataflow", "look whether the job was started by Beam's runner for Python"
     if path.startswith(gcs.SCHEME) and name:
         try:
             blob = gcs.client(endpoint).bucket(bucket).blob(name)
             content = blob.download_as_bytes(timeout=_SECONDS, end=_LARGEST, retry=DEFAULT_RETRY.with_timeout(_SECONDS))
             return normal(beam_runner_api_pb2.Pipeline.FromString(content))
+        except NotFound:
+            problem, remedy = f"is not there any more: {path}", "drain the job and run it anew; keep what is staged as long as jobs run"
         except (GoogleAPIError, GoogleAuthError, RequestException) as error:
-            problem = f"cannot be read from {path}: {type(error).__name__}"
+            problem, remedy = f"cannot be read from {path}: {type(error).__name__}", "let the account read the staging bucket; else check network and endpoint"
         except DecodeError:
-            problem = f"is no graph: {path}"
-    raise Misconfigured([Fault("the running job's graph", problem, "let the account read the staging bucket")])
+            problem, remedy = f"is no graph: {path}", "look who writes into the staging bucket"
+    raise Misconfigured([Fault("the running job's graph", problem, remedy)])
 
 
 def todays_graph(options: StreamOptions, contract: Contract) -> Graph:

@@ -32,7 +32,7 @@ from transforms.fates import LATE, READ, REFUSED, REPEATED, STORED
 from transforms.ledger import LedgerRow, Tally, sums
 
 _BEAMS = logging.getLogger("apache_beam.io.gcp.bigquery")
-_OUTPUT = re.compile(r"bq://([a-z][a-z0-9:.-]{4,61}[a-z0-9])\.([A-Za-z0-9_]{1,1024})")
+_OUTPUT = re.compile(r"bq://((?:[a-z0-9][a-z0-9.-]*:)?[a-z][a-z0-9-]{4,28}[a-z0-9])\.([A-Za-z0-9_]{1,1024})")  # example.com:project is one of old
 _MINUTE = 60
 _RETENTION = 31 * 86_400  # the longest that Pub/Sub keeps a message, in seconds
 
@@ -56,7 +56,8 @@ def dataset(output: str, where: str = "--output") -> Dataset:
     """The dataset of bq://PROJECT.DATASET; where: the option that names it. Raises Misconfigured."""
     match = _OUTPUT.fullmatch(output)
     if not match:
-        raise Misconfigured([Fault(where, "is no BigQuery dataset", "give bq://PROJECT.DATASET: a folder is not within reach of Dataflow's workers")])
+        folder = "" if output.startswith("bq://") else ": a folder is not within reach of Dataflow's workers"
+        raise Misconfigured([Fault(where, "is no BigQuery dataset", f"give bq://PROJECT.DATASET{folder}")])
     return Dataset(match[1], match[2])
 
 

@@ -90,8 +90,7 @@ class Copies:
         """Reads three columns of the days that rows can be copies on."""
         if not len(rows.ids):
             return None
-        reach = self.horizon // timedelta(microseconds=1)
-        low, high = _day(int(rows.times.min()) - reach), _day(int(rows.times.max()) + reach)
+        low, high = map(_day, rows.around(self.horizon))
         wanted, found = np.unique(rows.ids).tolist(), list[pa.RecordBatch]()
         for first in range(0, len(wanted), _IDS):
             given = [ScalarQueryParameter("low", "DATE", low), ScalarQueryParameter("high", "DATE", high),

@@ -10,18 +10,20 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.transforms.window import GlobalWindows
+from apache_beam.typehints.decorators import no_annotations
 from apache_beam.utils.windowed_value import WindowedValue
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from pipelines.sinks.lake_files import FAILURES_TABLE, Waiting, as_stored
 from pipelines.sinks.replays import REPLAYS_TABLE
 from pipelines.sources import gcs
+from pipelines.sources.verdict import VERDICT
 from schemas.arrow import arrow_schema
 from schemas.tables import Column
 from transforms.ledger import LedgerRow
@@ -69,7 +71,11 @@ def stage(folder: str, run: str, table: str, day: str, batches: Sequence[pa.Reco
     place = "/".join(filter(None, (folder.rstrip("/"), run, table, day)))
     path = f"{place}/{hashlib.blake2b(content, digest_size=16).hexdigest()}.parquet"
     if path.startswith(gcs.SCHEME):
-        gcs.put(gcs.client(endpoint), path, content)
+        try:
+            gcs.put(gcs.client(endpoint), path, content)
+        except OSError as error:
+            VERDICT.tell(f"{error}; look at --staging: whether the bucket is there, and the account may write to it (roles/storage.objectUser)")
+            raise
     else:
         Path(place).mkdir(parents=True, exist_ok=True)
         descriptor, part = tempfile.mkstemp(dir=place)
@@ -121,9 +127,20 @@ def withdraw(folder: str, run: str, endpoint: str = "") -> None:
         pass
 
 
-def withdrawn(row: LedgerRow, staging: str, run: str, endpoint: str) -> LedgerRow:
-    """The row of a run that is done; what was staged for it is gone."""
-    withdraw(staging, run, endpoint)
+class CommitAndWithdraw(beam.PTransform):
+    """Commits a run by another transform, which answers its LedgerRow, and then removes what was staged for it."""
+
+    def __init__(self, commit: beam.PTransform, folder: str, run: str, endpoint: str = "") -> None:
+        super().__init__()
+        self.commit, self.given = commit, (folder, run, endpoint)
+
+    @no_annotations  # Beam cannot read those of several collections
+    def expand(self, outcome: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[LedgerRow]:
+        return outcome | self.commit | "Withdraw" >> beam.Map(_withdrawn, *self.given).with_output_types(LedgerRow)
+
+
+def _withdrawn(row: LedgerRow, folder: str, run: str, endpoint: str) -> LedgerRow:
+    withdraw(folder, run, endpoint)
     return row
 
 

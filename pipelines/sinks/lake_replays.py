@@ -72,8 +72,7 @@ class Copies:
     def copies(self, rows: Marks) -> Marks | None:
         if not len(rows.ids):
             return None
-        reach = self.horizon // timedelta(microseconds=1)
-        low, high = int(rows.times.min()) - reach, int(rows.times.max()) + reach
+        low, high = rows.around(self.horizon)
         connection = write_connection(Path(self.folder))
         try:
             connection.register("asked", pa.table({"id": np.unique(rows.ids)}))

@@ -35,6 +35,9 @@ def run(options: LaunchOptions) -> int:
         faults.found.append(Fault("ACTION", "is none of its values", f"give one of {', '.join(ACTIONS)}"))
     if options.action in STREAMS and options.job != "stream":
         faults.found.append(Fault("--job", f"{options.job} is no stream", STREAMS[options.action]))
+    if options.endpoint and not _here(options):
+        faults.found.append(Fault("--endpoint", "is a stand-in, and Dataflow is Google's own: what it says of a launch means nothing",
+                                  "leave it out, or give --dataflow_endpoint=http://localhost:PORT"))
     profile = faults.of(lambda: read(options.profile, options.job))
     names = faults.of(lambda: _names(options.transform_name_mapping))
     service = faults.of(lambda: Dataflow(profile.project, profile.region, options.dataflow_endpoint)) if profile else None

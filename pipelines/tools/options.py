@@ -176,7 +176,7 @@ class SpecOptions:
 class CheckOptions:
     """penstock check"""
 
-    job: str = required("The job that is to be launched.", choices=("stream", "batch", "replay", "reidentify"))
+    job: str = required("The job that is to be launched.", choices=JOBS)
     profile: str = required("Profile of the environment (docs/launch.md).", metavar="FILE")
     rate: int = option(0, "Events a second that a stream must carry, in place of the profile's; held against the quotas.", metavar="N", minimum=0)
     lock: str = option("", LOCK, metavar="FILE")
