@@ -21,10 +21,10 @@ from pipelines.bar import Bar
 from pipelines.children import Children
 from pipelines.contracts import load
 from pipelines.done import Done
-from pipelines.keyfolder import open_keys
+from pipelines.keyfolder import keys_of_tables
 from pipelines.options import BackfillOptions
 from pipelines.sinks import lake_runs
-from pipelines.sinks.lake_catalog import RUNNING, locked, make
+from pipelines.sinks.lake_catalog import CATALOG, RUNNING, locked, make
 from pipelines.stopping import stopping
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
@@ -39,7 +39,8 @@ def run(options: BackfillOptions, beam_arguments: list[str]) -> int:
     Raises Misconfigured where it cannot run, also where another run is writing one of the days.
     """
     contract, days = _checked(options)
-    keys = open_keys(options.keys, endpoint=options.secrets_endpoint)  # before the days begin: two of them would both make it
+    there = (Path(options.output) / CATALOG).exists()
+    keys = keys_of_tables(options.keys, there, options.secrets_endpoint)  # before the days begin: two of them would both make it
     assert keys is not None
     about = {"contract": f"{contract.name} {contract.version}", "policy": contract.policy_digest, "model": contract.model.sha256 if contract.model else None,
              "keys": str(Path(keys.folder).resolve()), "from": str(days[0]), "to": str(days[-1]), "arguments": arguments(options, None, beam_arguments)}

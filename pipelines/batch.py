@@ -7,11 +7,12 @@ import sys
 from datetime import datetime, timezone
 
 import apache_beam as beam
+import pyarrow as pa
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import batch_graph, graph
 from pipelines.contracts import load
-from pipelines.keyfolder import open_keys
+from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import RUNNER
 from pipelines.options import BatchOptions
 from pipelines.progress import Watch
@@ -48,7 +49,8 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     files = faults.of(lambda: listed(options.input, options.storage_endpoint))
     expected = faults.of(lambda: batch_graph.expected_rows(options, files)) if files else None
     target = faults.of(lambda: _target(options, contract)) if contract else None
-    means = means_of(options, contract, faults, lambda: open_keys(options.keys, not faults.found, options.secrets_endpoint))
+    held = faults.of(lambda: _held(options, contract, target)) if contract and not faults.found else None
+    means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, bool(held), options.secrets_endpoint, not faults.found), held)
     faults.stop()
     assert contract and files and given and means
     keys, engine, handler = means
@@ -66,6 +68,11 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
             events=lake.write_events(), failures=lake.write_failures(),
             outcome=lake.commit("batch", options.partition, started, lineage_of(options.engine, engine)))
         return _run(options, parts, given, lake)
+
+
+def _held(options: BatchOptions, contract: Contract, target: Target | None) -> pa.Table:
+    """Columns id and id_hash of some events that are stored and stay. Raises Misconfigured."""
+    return target.ids() if target else Lake.ids(options.output, contract, options.partition)
 
 
 def _target(options: BatchOptions, contract: Contract) -> Target | None:

@@ -13,7 +13,7 @@ import apache_beam as beam
 
 from pipelines import graph
 from pipelines.contracts import load
-from pipelines.keyfolder import open_keys
+from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import dataflow_options, ended, label, submit
 from pipelines.options import BatchOptions
 from pipelines.sinks.bigquery import Dataset
@@ -58,7 +58,8 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     files = faults.of(lambda: listed(options.input, options.storage_endpoint))
     expected = faults.of(lambda: expected_rows(options, files)) if files else None
     target = faults.of(lambda: Target.of(options.output, contract, options.partition, options.bigquery_endpoint, options.staging, options.storage_endpoint))
-    means = means_of(options, contract, faults, lambda: open_keys(options.keys, not faults.found, options.secrets_endpoint))
+    held = faults.of(target.ids) if target else None
+    means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, bool(held), options.secrets_endpoint, not faults.found), held)
     faults.stop()
     assert files and target and means
     run_id = options.run or f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

@@ -6,8 +6,20 @@ import sys
 from pathlib import Path
 
 from pipelines import secret_keys
+from schemas.errors import Fault, Misconfigured
 from transforms import keys
 from transforms.keys import Keys
+
+
+def keys_of_tables(given: str, there: bool, endpoint: str = "", make: bool = True) -> Keys | None:
+    """The keys of a job that writes or reads tables; there: whether they hold events already, for which keys are never made anew: each
+    row would be stored a second time, under other tokens. make, endpoint, and the answer: as of open_keys. Raises Misconfigured.
+    """
+    found = open_keys(given, make and not there, endpoint)
+    if found is None and there:
+        raise Misconfigured([Fault("--keys", f"there is no key folder {_chosen(given)}, and the tables are there already",
+                                   "give the one that the tables were made with: tokens and digests depend on it")])
+    return found
 
 
 def open_keys(given: str, make: bool = True, endpoint: str = "") -> Keys | None:
@@ -16,7 +28,7 @@ def open_keys(given: str, make: bool = True, endpoint: str = "") -> Keys | None:
 
     A secret, projects/P/secrets/S/versions/N, is never made; endpoint: of Secret Manager, where it is not Google's.
     """
-    chosen = given or os.environ.get("PENSTOCK_KEYS") or str(Path(".penstock") / "keys")
+    chosen = _chosen(given)
     if secret_keys.named(chosen):
         return secret_keys.open_secret(chosen, endpoint)
     folder = Path(chosen)
@@ -30,3 +42,7 @@ def open_keys(given: str, make: bool = True, endpoint: str = "") -> Keys | None:
     found.master()
     found.public_pem()
     return found
+
+
+def _chosen(given: str) -> str:
+    return given or os.environ.get("PENSTOCK_KEYS") or str(Path(".penstock") / "keys")

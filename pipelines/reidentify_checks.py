@@ -8,7 +8,8 @@ from datetime import datetime, timezone
 import pyarrow as pa
 
 from pipelines.contracts import load
-from pipelines.keyfolder import open_keys
+from pipelines.keyfolder import keys_of_tables
+from pipelines.made_with import made_with
 from pipelines.options import ReidentifyOptions
 from pipelines.reidentify_tables import Tables, tables_of
 from pipelines.sinks.audit import Reidentification
@@ -17,8 +18,7 @@ from pipelines.sinks.restricted_table import RestrictedTable
 from pipelines.starting import Faults
 from schemas.arrow import input_schema
 from schemas.contract import Contract
-from schemas.errors import Fault, Misconfigured
-from transforms.decode import Digest
+from schemas.errors import Fault
 from transforms.engines.dlp import DlpEngine
 from transforms.engines.reversal import needs, reversals
 from transforms.engines.reversal_dlp import DlpReverser
@@ -65,7 +65,7 @@ def check(options: ReidentifyOptions, faults: Faults, who: str, account: str) ->
     faults.found += without_asking(options, contract)
     destination = faults.of(lambda: _destination(options, run))
     tables = faults.of(lambda: tables_of(options.output, options.sql, options.bigquery_endpoint))
-    keys = faults.of(lambda: _keys(options)) if options.engine == "local" else None
+    keys = faults.of(lambda: keys_of_tables(options.keys, True, options.secrets_endpoint)) if options.engine == "local" else None
     found = reversals(contract, columns)[0] if contract else []
     contexts = {reversal.context for reversal in found}
     as_read = pa.schema([field for field in input_schema(contract) if field.name in contexts]) if contract else pa.schema([])
@@ -106,14 +106,7 @@ def _reverser(options: ReidentifyOptions, contract: Contract, columns: tuple[str
                                      allow_unwrapped_keys=options.allow_unwrapped_keys), columns)
     if keys is None:
         return None
-    return LocalReverser(contract, columns, keys, tables is None or _made_by(tables, contract, keys))
-
-
-def _keys(options: ReidentifyOptions) -> Keys:
-    keys = open_keys(options.keys, False, options.secrets_endpoint)
-    if keys is None:
-        raise Misconfigured([Fault("--keys", "there is no key folder", "give the one that the tables were made with")])
-    return keys
+    return LocalReverser(contract, columns, keys, tables is None or made_with(tables.ids(contract), contract, keys))
 
 
 def _owner(tables: Tables, contract: Contract) -> list[Fault]:
@@ -122,12 +115,3 @@ def _owner(tables: Tables, contract: Contract) -> list[Fault]:
     if found in ("", contract.name):
         return []
     return [Fault("--contract", f"is {contract.name}, and the tables hold events of {found}", "give that contract")]
-
-
-def _made_by(tables: Tables, contract: Contract, keys: Keys) -> bool:
-    """Whether these keys made rows of the tables, as the digests of their ids show; True where there are none. Raises Misconfigured."""
-    rows, schema = tables.ids(contract), input_schema(contract)
-    ids = rows["id"].combine_chunks().cast(schema.field(contract.id).type)
-    alone = pa.RecordBatch.from_arrays([ids if f.name == contract.id else pa.nulls(len(ids), f.type) for f in schema], schema=schema)
-    made = Digest(contract, keys.derive("row digests")).of(alone)[0].to_pylist()
-    return not made or any(mine == theirs for mine, theirs in zip(made, rows["id_hash"].to_pylist(), strict=True))

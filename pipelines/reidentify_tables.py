@@ -6,24 +6,21 @@ from typing import Protocol
 
 import apache_beam as beam
 import pyarrow as pa
-from google.api_core import exceptions
 
 from pipelines.sinks import bigquery_tables
 from pipelines.sinks.audit import Audit
 from pipelines.sinks.bigquery import dataset
 from pipelines.sinks.bigquery_audit import DatasetAudit
-from pipelines.sinks.bigquery_client import connect, patiently, reason
+from pipelines.sinks.bigquery_client import connect
 from pipelines.sinks.bigquery_failures import contract_of
 from pipelines.sinks.bigquery_tables import LOOK
 from pipelines.sinks.lake_audit import LakeAudit
 from pipelines.sinks.lake_catalog import Reader
-from pipelines.sinks.lake_tables import owner
+from pipelines.sinks.lake_tables import ids, owner
 from pipelines.sources import query, query_bigquery
 from pipelines.sources.query_bigquery import Question
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
-
-_SAMPLE = 1000  # events whose digest shows which keys made the tables
 
 
 class Tables(Protocol):
@@ -71,8 +68,7 @@ class LakeTables:
         return owner(self._reader.connection)
 
     def ids(self, contract: Contract) -> pa.Table:
-        name = '"' + contract.id.replace('"', '""') + '"'
-        return self._reader.query(f"SELECT {name} AS id, id_hash FROM events LIMIT {_SAMPLE}")
+        return ids(self._reader.connection, contract)
 
     def read(self, schema: pa.Schema) -> beam.PTransform:
         return query.ReadQuery(self._folder, self._sql)
@@ -104,19 +100,7 @@ class DatasetTables:
         return contract_of(self._events.description)
 
     def ids(self, contract: Contract) -> pa.Table:
-        """By tabledata.list, which costs nothing: a SELECT would be billed for both columns whole."""
-        fields = {field.name: field for field in self._events.schema}
-        chosen = [fields[name] for name in (contract.id, "id_hash") if name in fields]
-        if len(chosen) < 2:
-            raise Misconfigured([Fault("OUT", "holds other tables than the contract's", "give that contract")])
-        try:
-            rows = patiently(lambda: list(self._client.list_rows(self._events, chosen, max_results=_SAMPLE, retry=None, timeout=LOOK.answer)), LOOK)
-        except Transient as error:
-            raise Misconfigured([Fault("OUT", str(error), "try again, or check --bigquery_endpoint")]) from None
-        except exceptions.GoogleAPICallError as error:
-            raise Misconfigured([Fault("OUT", f"BigQuery does not show some ids of its events: {reason(error)}",
-                                       "the account needs roles/bigquery.dataViewer on the table")]) from None
-        return pa.table({"id": [row[contract.id] for row in rows], "id_hash": pa.array([row["id_hash"] for row in rows], pa.int64())})
+        return bigquery_tables.ids(self._client, self.question.dataset, contract)
 
     def read(self, schema: pa.Schema) -> beam.PTransform:
         return query_bigquery.ReadQuery(self.question, schema)

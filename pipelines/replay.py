@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from pipelines import replay_graph
 from pipelines.canary import fatal
+from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import RUNNER
 from pipelines.options import ReplayOptions
 from pipelines.private_key import opener
-from pipelines.replay_choice import choice, contract_for, groups_of, keys_for, told
+from pipelines.replay_choice import choice, contract_for, groups_of, told
 from pipelines.replay_job import Canary, Job
 from pipelines.replay_rows import BYTES
 from pipelines.replay_tables import Tables, tables_of
@@ -50,9 +51,10 @@ def run(options: ReplayOptions, beam_arguments: list[str], at: Callable[[str], N
         if contract:
             kept = contract
             faults.of(lambda: tables.check(kept))
+        held = faults.of(lambda: tables.ids(kept)) if contract and not faults.found else None
         given = faults.of(lambda: beam_options(options.runner, beam_arguments))
         unwrap = faults.of(lambda: opener(options.private_key, options.kms_endpoint))
-        means = means_of(options, contract, faults, lambda: keys_for(options))
+        means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, True, options.secrets_endpoint), held)
         faults.stop()
         assert given and contract and unwrap and means
         return Job(options, contract, means, given, tables, at, canary).go(pending, unwrap, most_bytes)

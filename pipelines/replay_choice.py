@@ -4,17 +4,14 @@ import json
 import re
 from collections import Counter
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
 from typing import Protocol
 
 from pipelines.contracts import load
-from pipelines.keyfolder import open_keys
 from pipelines.options import ReplayOptions
 from pipelines.sinks.bigquery_jobs import Failed
 from pipelines.sinks.replays import Choice, Group
 from schemas.contract import Contract, shipped
 from schemas.errors import Fault, Misconfigured, Transient
-from transforms.keys import MASTER, Keys
 
 _TIME = re.compile(r"(.{10})(?:.(.{8})(\.[0-9]+)?(Z|z|[+-].{5}))?")
 
@@ -84,15 +81,3 @@ def contract_for(options: ReplayOptions, name: str) -> Contract:
             return contract
         raise Misconfigured([Fault("--contract", f"is {contract.name}, and the tables hold the events of {name}", "give a version of that one")])
     raise Misconfigured([Fault("--contract", "is missing, and the tables are those of no shipped contract", "give the contract's folder, here or in a bucket")])
-
-
-def keys_for(options: ReplayOptions) -> Keys:
-    """The keys of a replay: they are never made, and not another folder's than the private key's where that lies in one. Raises Misconfigured."""
-    found = open_keys(options.keys, False, options.secrets_endpoint)
-    if found is None:
-        raise Misconfigured([Fault("--keys", "there is no key folder", "give the one that the tables were made with: tokens and digests depend on it")])
-    beside = Path(options.private_key).parent
-    if options.private_key and (beside / MASTER).is_file() and Keys(str(beside)).master() != found.master():
-        raise Misconfigured([Fault("--keys", "has another master key than the key folder that --private_key lies in: tokens and digests would be others, and "
-                                             "rows that are stored would be stored twice", f"give the folder that the tables were made with: --keys={beside}")])
-    return found

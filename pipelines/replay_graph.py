@@ -16,9 +16,10 @@ import apache_beam as beam
 
 from pipelines import graph
 from pipelines.hand import Kept
+from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import dataflow_options, ended, label, submit
 from pipelines.options import ReplayOptions
-from pipelines.replay_choice import Asked, choice, contract_for, groups_of, keys_for, left_alone, told
+from pipelines.replay_choice import Asked, choice, contract_for, groups_of, left_alone, told
 from pipelines.replay_marks import DeduplicateMarked, RefuseMarked, StageMarks, StoreMarked
 from pipelines.replay_read import Private, ReadFailures
 from pipelines.sinks.bigquery import dataset
@@ -61,7 +62,8 @@ def run(options: ReplayOptions, beam_arguments: list[str]) -> int:
         chosen = replace(asked, settled="" if options.again else f"{contract.name} {contract.version}", crashes=False)
         pending = tables.pending(chosen)
         faults.of(lambda: tables.check(contract))
-        means = means_of(options, contract, faults, lambda: keys_for(options))
+        held = faults.of(lambda: tables.ids(contract)) if not faults.found else None
+        means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, True, options.secrets_endpoint), held)
         faults.stop()
         assert means
         groups = groups_of(pending)

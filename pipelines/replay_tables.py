@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import apache_beam as beam
+import pyarrow as pa
 
 from pipelines.hand import Remembers
 from pipelines.sinks import lake_replays
@@ -15,7 +16,7 @@ from pipelines.sinks.lake import Lake
 from pipelines.sinks.lake_commit import commit
 from pipelines.sinks.lake_files import WriteEvents, WriteFailures, Written
 from pipelines.sinks.lake_replays import Copies
-from pipelines.sinks.lake_tables import owner
+from pipelines.sinks.lake_tables import ids, owner
 from pipelines.sinks.replays import Choice, Failure, Group, marks
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
@@ -51,6 +52,10 @@ class Tables(Protocol):
 
     def check(self, contract: Contract) -> None:
         """Raises Misconfigured where a replay by this contract cannot store."""
+        ...
+
+    def ids(self, contract: Contract) -> pa.Table:
+        """Columns id and id_hash of some events that are stored. Raises Misconfigured."""
         ...
 
     def pending(self, choice: Choice) -> Pending: ...
@@ -90,6 +95,9 @@ class LakeTables:
 
     def check(self, contract: Contract) -> None:
         """Its runs make what is missing."""
+
+    def ids(self, contract: Contract) -> pa.Table:
+        return ids(self._reader.connection, contract)
 
     def pending(self, choice: Choice) -> Pending:
         return lake_replays.Pending(self._reader, choice)

@@ -4,9 +4,11 @@ import json
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
+import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.made_with import refuse_others
 from pipelines.options import BatchOptions, ReplayOptions, StreamOptions
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
@@ -66,10 +68,12 @@ class Means(NamedTuple):
     handler: "ModelHandler[Any, Any, Any] | None"
 
 
-def means_of(options: Storing, contract: Contract | None, faults: Faults, keys: Callable[[], Keys | None]) -> Means | None:
+def means_of(options: Storing, contract: Contract | None, faults: Faults, keys: Callable[[], Keys | None], held: pa.Table | None = None) -> Means | None:
     """The means, checked; None where there are faults. The last of a job's checks: keys may make a folder, which a request
-    that cannot run must not leave behind."""
+    that cannot run must not leave behind. held: id and id_hash of some events that the tables hold, which these keys must have made."""
     found = faults.of(keys)
+    if found and contract and held:
+        faults.of(lambda: refuse_others(held, contract, found))
     engine = faults.of(lambda: engine_of(options, contract, found)) if contract and found else None
     faults.found += engine.faults() if engine else []
     handler = OnnxHandler(contract.model) if contract and contract.model else None

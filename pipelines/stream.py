@@ -6,14 +6,18 @@ import secrets
 import socket
 from collections.abc import Callable
 from datetime import datetime, timezone
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from pipelines import stream_graph
 from pipelines.contracts import load
-from pipelines.keyfolder import open_keys
+from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import RUNNER
 from pipelines.options import StreamOptions
 from pipelines.repeated_runs import Stream
 from pipelines.sinks.bigquery_stream import StreamDataset, StreamTarget
+from pipelines.sinks.lake import Lake
 from pipelines.sinks.lake_stream import StreamLake
 from pipelines.sources.pubsub import Subscription, subscriber
 from pipelines.starting import Faults, beam_options, means_of
@@ -37,23 +41,32 @@ def run(options: StreamOptions, beam_arguments: list[str], job: Callable[..., St
     subscription = Subscription(client, options.subscription, options.max_messages) if client else None
     if subscription:
         faults.of(subscription.check)
-    opened = faults.of(lambda: _tables(options, contract)) if contract else None
-    means = means_of(options, contract, faults, lambda: open_keys(options.keys, not faults.found, options.secrets_endpoint))
+    found = faults.of(lambda: _tables(options, contract)) if contract else None
+    held = found.held if found else None
+    means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, bool(held), options.secrets_endpoint, not faults.found), held)
     faults.stop()
-    assert contract and given and means and subscription and opened
+    assert contract and given and means and subscription and found
     started = datetime.now(timezone.utc)
     name = f"{started:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    with opened(name, means.keys) as tables:
+    with found.open(name, means.keys) as tables:
         return job(options, contract, means, given, tables, subscription, started).go()
 
 
-def _tables(options: StreamOptions, contract: Contract) -> Callable[[str, Keys], StreamLake | StreamDataset]:
-    """What opens the tables, given the stream's name and the keys. Raises Misconfigured where they are none that it can write."""
+class _Tables(NamedTuple):
+    """held: id and id_hash of some events that they hold; open: opens them, given the stream's name and the keys."""
+
+    held: pa.Table
+    open: Callable[[str, Keys], StreamLake | StreamDataset]
+
+
+def _tables(options: StreamOptions, contract: Contract) -> _Tables:
+    """Raises Misconfigured where they are none that a stream can write."""
     if not options.output.startswith("bq://"):
-        return lambda name, keys: StreamLake(options.output, contract, name, f"the stream {name} of {options.subscription} "
-                                             f"(process {os.getpid()} on {socket.gethostname()})")
+        by = f"(process {os.getpid()} on {socket.gethostname()})"
+        return _Tables(Lake.ids(options.output, contract),
+                       lambda name, keys: StreamLake(options.output, contract, name, f"the stream {name} of {options.subscription} {by}"))
     if options.write != "storage_write":
         raise Misconfigured([Fault("--write", f"{options.write} is a way of the streaming graph", "leave it out: on one machine each run is one pending stream "
                                    f"a table; or give --runner={RUNNER}")])
     target = StreamTarget.of(options.output, contract, options.bigquery_endpoint, options.bigquery_storage_endpoint)
-    return lambda name, keys: StreamDataset(target, name, options.subscription, keys.public_pem())
+    return _Tables(target.ids(), lambda name, keys: StreamDataset(target, name, options.subscription, keys.public_pem()))

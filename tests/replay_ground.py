@@ -11,8 +11,9 @@ import apache_beam as beam
 from pipelines import graph, replay_graph
 from pipelines.flags import parse
 from pipelines.hand import Hand, LayDown, Run
+from pipelines.keyfolder import keys_of_tables
 from pipelines.options import ReplayOptions
-from pipelines.replay_choice import choice, contract_for, keys_for
+from pipelines.replay_choice import choice, contract_for
 from pipelines.secret_keys import payload
 from pipelines.sinks.bigquery_client import Patience
 from pipelines.sinks.bigquery_replaying import Replaying
@@ -42,7 +43,7 @@ class Ground:
         options = replace(self.options, **more)
         tables = DatasetTables.of(options.failures, options.bigquery_endpoint, patience)
         contract = contract_for(options, tables.owner())
-        means = means_of(options, contract, Faults(), lambda: keys_for(options))
+        means = means_of(options, contract, Faults(), lambda: keys_of_tables(options.keys, True, options.secrets_endpoint))
         assert means is not None
         chosen = replace(choice(options), settled="" if options.again else f"{contract.name} {contract.version}", crashes=False)
         replaying = replace(replay_graph.replaying_of(options, contract, means, tables.location), patience=patience, **({"at": at} if at else {}))

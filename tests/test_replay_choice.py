@@ -112,16 +112,3 @@ def test_what_cannot_run_is_told_at_once(chosen, arguments, words, capsys, tmp_p
     err = capsys.readouterr().err
     assert all(word in err for word in words), err
     assert not (tmp_path / "none").exists(), "a key folder is not made: it would be another one"
-
-
-def test_another_key_folder_than_the_private_key_s_is_refused(chosen, key_folder, tmp_path, capsys) -> None:
-    """Tokens and digests would be others: what is stored would be stored twice."""
-    before, other = ask(chosen, "select count(*) as n from runs"), tmp_path / "other"
-    assert main(["keys", str(other)]) == 0
-    given = ["replay", f"--failures={chosen}", f"--private_key={key_folder}/failures.private.pem"]
-    assert main([*given, f"--keys={other}"]) == 2
-    assert "--keys: has another master key than the key folder that --private_key lies in" in (err := capsys.readouterr().err) and f"--keys={key_folder}" in err
-    assert ask(chosen, "select count(*) as n from runs") == before
-    shutil.copy(Path(key_folder) / "failures.private.pem", tmp_path)
-    assert main(["replay", f"--failures={chosen}", f"--private_key={tmp_path}/failures.private.pem", f"--keys={key_folder}"]) in (0, 1), "a key that lies alone is taken"
-    assert "master key" not in capsys.readouterr().err

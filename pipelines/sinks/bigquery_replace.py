@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
+import pyarrow as pa
+
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect
 from pipelines.sinks.bigquery_commit import Commit, Request, verdict
@@ -21,7 +23,7 @@ from pipelines.sinks.bigquery_files import StageRows, withdraw
 from pipelines.sinks.bigquery_jobs import Failed, Place
 from pipelines.sinks.bigquery_lease import Lease, held
 from pipelines.sinks.bigquery_ledger import ledger
-from pipelines.sinks.bigquery_tables import LOOK, looked
+from pipelines.sinks.bigquery_tables import LOOK, ids, looked
 from pipelines.sinks.lake import fingerprinted
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from pipelines.sources import gcs
@@ -71,6 +73,10 @@ class Target(NamedTuple):
 
     def run(self, run: str) -> "Replacement":
         return Replacement(self, run)
+
+    def ids(self) -> pa.Table:
+        """Columns id and id_hash of some events that stay. Raises Misconfigured."""
+        return ids(self.place.client, self.dataset, self.contract, self.days)
 
     def done(self, run: str) -> LedgerRow | None:
         """The row of a run that is done. Raises Misconfigured where it ended out of balance."""

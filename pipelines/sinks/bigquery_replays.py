@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+import pyarrow as pa
 from google.api_core import exceptions
 from google.cloud.bigquery import Table
 
@@ -17,7 +18,7 @@ from pipelines.sinks.bigquery_failures import Copies, Pending, contract_of
 from pipelines.sinks.bigquery_files import Staged, StageRows
 from pipelines.sinks.bigquery_jobs import Place
 from pipelines.sinks.bigquery_parts import Part, finish
-from pipelines.sinks.bigquery_tables import compare, faults, location, wanted_tables
+from pipelines.sinks.bigquery_tables import LOOK, compare, faults, ids, location, wanted_tables
 from pipelines.sinks.bigquery_turn import InHand, Turn
 from pipelines.sinks.lake_commit import utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
@@ -28,8 +29,6 @@ from schemas.errors import Fault, Misconfigured, Transient
 from schemas.tables import FAILURES
 from transforms.ledger import LedgerRow, Tally
 from transforms.run_id import RunId
-
-_LOOK = Patience(seconds=15.0)  # before a run starts, somebody is waiting
 
 
 class DatasetTables:
@@ -45,7 +44,7 @@ class DatasetTables:
         named = dataset(output)
         client = connect(named.project, endpoint)
         try:
-            return DatasetTables(Place(client, location(client, named, _LOOK), patience), named)
+            return DatasetTables(Place(client, location(client, named, LOOK), patience), named)
         except Transient as error:
             raise Misconfigured([Fault(output, str(error), "try again, or check --bigquery_endpoint")]) from None
 
@@ -57,9 +56,12 @@ class DatasetTables:
         return contract_of(events.description)
 
     def check(self, contract: Contract) -> None:
-        found = faults(self._dataset, compare(self._place.client, self._dataset, wanted_tables(contract, ""), _LOOK), loading=True)
+        found = faults(self._dataset, compare(self._place.client, self._dataset, wanted_tables(contract, ""), LOOK), loading=True)
         if found:
             raise Misconfigured(found)
+
+    def ids(self, contract: Contract) -> pa.Table:
+        return ids(self._place.client, self._dataset, contract)
 
     def pending(self, choice: Choice) -> Pending:
         return Pending(self._place, self._dataset, choice, self._table(REPLAYS_TABLE) is not None)
@@ -101,7 +103,7 @@ class DatasetTables:
     def _table(self, name: str) -> Table | None:
         try:
             return patiently(lambda: self._place.client.get_table(f"{self._dataset.project}.{self._dataset.name}.{name}", retry=None,
-                                                                  timeout=_LOOK.answer), _LOOK)
+                                                                  timeout=LOOK.answer), LOOK)
         except exceptions.NotFound:
             return None
         except Transient as error:

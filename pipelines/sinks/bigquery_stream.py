@@ -33,7 +33,7 @@ from pipelines.sinks.bigquery_stream_intent import Intent, Intents
 from pipelines.sinks.bigquery_stream_rows import LayRows
 from pipelines.sinks.bigquery_stream_run import LEDGER_TABLE, Writer
 from pipelines.sinks.bigquery_stream_windows import Told
-from pipelines.sinks.bigquery_tables import LOOK, looked
+from pipelines.sinks.bigquery_tables import LOOK, ids, looked
 from pipelines.sinks.bigquery_windows import WINDOWS_TABLE
 from pipelines.sinks.lake_commit import NOTHING, ignore, utc_now
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
@@ -67,6 +67,10 @@ class StreamTarget(NamedTuple):
         if found:
             raise Misconfigured(found)
         return StreamTarget(Place(client, where, patience), named, contract, write)
+
+    def ids(self) -> pa.Table:
+        """Columns id and id_hash of some events. Raises Misconfigured."""
+        return ids(self.place.client, self.dataset, self.contract)
 
 
 class StreamDataset:

@@ -1,18 +1,22 @@
 """BigQuery's tables beside the contract's: what is missing, what may be changed, what is refused."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from datetime import date
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 from google.api_core import exceptions
-from google.cloud.bigquery import Client, Table
+from google.cloud.bigquery import Client, SchemaField, Table
 
 from pipelines.sinks.bigquery import Dataset
 from pipelines.sinks.bigquery_client import Patience, patiently, reason
 from schemas import bigquery as declared
+from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
 
+SAMPLE = 1000  # events whose digests show which keys made the tables
 LOOK = Patience(seconds=15.0)  # before a run starts, somebody is waiting
 PLACEHOLDER = "penstock_sensitive"
 _ALIASES = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
@@ -100,6 +104,24 @@ def looked(client: Client, dataset: Dataset, contract: Contract, patience: Patie
         return "", list(error.faults)
     except Transient as error:
         return "", [Fault("--output", str(error), "try again, or check --bigquery_endpoint")]
+
+
+def ids(client: Client, dataset: Dataset, contract: Contract, without: Iterable[date] = (), patience: Patience = LOOK) -> pa.Table:
+    """Columns id and id_hash of some events, on other days than these; by tabledata.list, which costs nothing: a SELECT would be billed
+    for the columns whole. Raises Misconfigured.
+    """
+    chosen = [SchemaField.from_api_repr(declared.field(column)) for column in stored_columns(contract) if column.name in (contract.id, "id_hash", "d")]
+    where, events = f"bq://{dataset.project}.{dataset.name}", f"{dataset.project}.{dataset.name}.events"
+    try:
+        rows = patiently(lambda: list(client.list_rows(events, chosen, max_results=SAMPLE, retry=None, timeout=patience.answer)), patience)
+    except Transient as error:
+        raise Misconfigured([Fault(where, str(error), "try again, or check --bigquery_endpoint")]) from None
+    except exceptions.GoogleAPICallError as error:
+        raise Misconfigured([Fault(where, f"BigQuery does not show some ids of its events: {reason(error)}",
+                                   "the account needs roles/bigquery.dataViewer on the table")]) from None
+    days = set(without)
+    kept = [(row[contract.id], row["id_hash"]) for row in rows if row["d"] not in days]
+    return pa.table({"id": [each[0] for each in kept], "id_hash": pa.array([each[1] for each in kept], pa.int64())})
 
 
 def faults(dataset: Dataset, compared: list[Comparison], loading: bool) -> list[Fault]:

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 import duckdb
+import pyarrow as pa
 
 from pipelines.sinks import lake_runs
 from pipelines.sinks.lake_catalog import CATALOG, Reader, engine, locked, make, write_connection
@@ -22,7 +23,7 @@ from pipelines.sinks.lake_commit import Commit, Request
 from pipelines.sinks.lake_files import WriteEvents, WriteFailures
 from pipelines.sinks.lake_ledger import ledger
 from pipelines.sinks.lake_marks import Stored
-from pipelines.sinks.lake_tables import declare
+from pipelines.sinks.lake_tables import declare, ids
 from pipelines.sinks.lake_upkeep import keep_up
 from pipelines.sinks.lake_windows import rewindow
 from schemas.arrow import stored_columns
@@ -82,6 +83,14 @@ class Lake:
         finally:
             reader.close()
         return found[0] if found and found[1] else None
+
+    @staticmethod
+    def ids(folder: str, contract: Contract, without: Iterable[date] = ()) -> pa.Table:
+        """Columns id and id_hash of some events that are stored, on other days than these. Raises Misconfigured."""
+        if not (Path(folder) / CATALOG).exists():
+            return pa.table({"id": pa.array([], pa.string()), "id_hash": pa.array([], pa.int64())})
+        with closing(Reader(Path(folder))) as reader:
+            return ids(reader.connection, contract, without)
 
     @staticmethod
     def reader(folder: str) -> Reader:

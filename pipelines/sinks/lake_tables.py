@@ -1,8 +1,11 @@
 """The tables of a lake as the contract declares them: made when missing, compared when there."""
 
+from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from pipelines.sinks import lake_views
 from pipelines.sinks.lake_catalog import quoted
@@ -13,6 +16,7 @@ from schemas.tables import FAILURES, REIDENTIFICATIONS, REPLAYS, RUNS, Column
 
 _SQL = {"string": "VARCHAR", "int": "INTEGER", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "boolean": "BOOLEAN",
         "timestamp-micros": "TIMESTAMP WITH TIME ZONE", "date": "DATE", "bytes": "BLOB"}
+SAMPLE = 1000  # events whose digests show which keys made the tables
 _OWNER = "events of the contract "
 
 
@@ -60,6 +64,18 @@ def owner(connection: "duckdb.DuckDBPyConnection") -> str:
     """The name of the contract whose events the tables hold, "" where they do not say. Any connection to them will do."""
     found = connection.execute("SELECT comment FROM duckdb_tables() WHERE database_name = 'lake' AND table_name = 'events'").fetchone()
     return str(found[0]).removeprefix(_OWNER) if found and found[0] else ""
+
+
+def ids(connection: "duckdb.DuckDBPyConnection", contract: Contract, without: Iterable[date] = ()) -> pa.Table:
+    """Columns id and id_hash of some events, on other days than these; none of tables that are not the contract's. Any connection to
+    them will do."""
+    name, days = contract.id.replace('"', '""'), ", ".join(f"DATE '{day}'" for day in without)
+    try:
+        answer: pa.Table = connection.execute(f'SELECT "{name}" AS id, id_hash FROM lake.events {f"WHERE d NOT IN ({days})" if days else ""} '
+                                              f"LIMIT {SAMPLE}").to_arrow_table()
+    except duckdb.Error:  # whoever writes them says what is wrong
+        return pa.table({"id": pa.array([], pa.string()), "id_hash": pa.array([], pa.int64())})
+    return answer
 
 
 def _declare_one(connection: "duckdb.DuckDBPyConnection", folder: Path, table: str, columns: tuple[Column, ...]) -> None:
