@@ -60,7 +60,7 @@ build/emulators/bigquery/installed:
 	  && touch $@ || { rm -rf build/emulators/bigquery; echo "No bqemulator: the tests that need it will be skipped."; }
 
 test: dev emulators-env  ## every test
-	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=logical --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 check: dev  ## style, types, imports
 	$(BIN)/ruff check .

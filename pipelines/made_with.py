@@ -25,5 +25,5 @@ def made_with(ids: pa.Table, contract: Contract, keys: Keys) -> bool:
 def refuse_others(ids: pa.Table, contract: Contract, keys: Keys) -> None:
     """Raises Misconfigured where other keys made these rows."""
     if not made_with(ids, contract, keys):
-        raise Misconfigured([Fault("--keys", f"{keys.folder} did not make the events that the tables hold: rows would be stored a second time, under other tokens",
-                                   "give the keys that the tables were made with, or write into other tables")])
+        problem = f"{keys.folder} did not make the events that the tables hold: rows would be stored a second time, under other tokens"
+        raise Misconfigured([Fault("--keys", problem, "give the keys that the tables were made with, or write into other tables")])

@@ -18,6 +18,14 @@ settings.register_profile("tests", deadline=None, derandomize=True, suppress_hea
 settings.register_profile("seek", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
 
+# Files of a minute or more come first: on several cores the last file to start is the one that all wait for.
+LONG = ("test_kills", "test_readme", "test_leaks", "test_stream_graph", "test_job_file", "test_leaks_bigquery", "test_suspects", "test_replay_graph", "test_fuzz",
+        "test_lake_kill", "test_stream_bigquery")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONG.index(item.path.stem) if item.path.stem in LONG else len(LONG))
+
 
 @pytest.fixture(scope="session")
 def census(tmp_path_factory) -> Path:

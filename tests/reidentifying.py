@@ -43,17 +43,23 @@ class World(NamedTuple):
         return self.bigquery.ask("select * from ds.reidentifications order by started, run") if there else []
 
 
-@contextmanager
-def world_of(key_folder: Path, folder: Path) -> Iterator[World]:
-    """The events, stored by these keys; folder: for their files."""
-    write("census", 300, 3, folder / "in")
+def first_read(folder: Path) -> dict[str, dict[str, Any]]:
+    """By id the first event of the file of census events in a folder."""
     first: dict[str, dict[str, Any]] = {}
-    for line in next((folder / "in").glob("*.ndjson")).read_bytes().splitlines():
+    for line in next(folder.glob("*.ndjson")).read_bytes().splitlines():
         try:
             row = json.loads(line)
         except ValueError:
             continue
         first.setdefault(row.get("application_id"), row)
+    return first
+
+
+@contextmanager
+def world_of(key_folder: Path, folder: Path) -> Iterator[World]:
+    """The events, stored by these keys; folder: for their files."""
+    write("census", 300, 3, folder / "in")
+    first = first_read(folder / "in")
     with BigQuery("project") as bigquery, BigQueryWrite(bigquery.store) as write_server:
         for name in ("ds", "clear"):
             bigquery.store.make_dataset(name, {})

@@ -23,6 +23,7 @@ from pipelines.tools.generate import write
 from schemas.contract import load
 from schemas.errors import Misconfigured
 from tests.dlp_faults import FaultPlan
+from tests.reidentifying import first_read
 from tests.runs import run
 from tests.scan import Scan
 from transforms import keys
@@ -35,14 +36,7 @@ def tables(key_folder, tmp_path_factory) -> tuple[Path, dict[str, dict[str, Any]
     folder = tmp_path_factory.mktemp("tables")
     write("census", 300, 3, folder / "in")
     assert main(["batch", "--contract=census", f"--input={folder}/in/*.ndjson", f"--output={folder}/world/out", f"--keys={key_folder}"]) == 0
-    first: dict[str, dict[str, Any]] = {}
-    for line in next((folder / "in").glob("*.ndjson")).read_bytes().splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        first.setdefault(row.get("application_id"), row)
-    return folder / "world" / "out", first
+    return folder / "world" / "out", first_read(folder / "in")
 
 
 SQL = "select application_id, email, ssn, age from events order by application_id desc"

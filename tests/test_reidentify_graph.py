@@ -9,7 +9,6 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
-from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
 
 from pipelines import reidentify_graph
 from pipelines.__main__ import main
@@ -23,6 +22,7 @@ from pipelines.starting import Faults
 from tests import bigquery_server, bigquery_write_server, graphs
 from tests.reidentifying import World, world_of
 from tests.secret_server import VERSION, Service, serve
+from tests.test_batch_graph import Job
 
 PEOPLE = "select application_id, email, ssn from events"
 
@@ -129,23 +129,9 @@ def test_the_graph_dry_runs(ground, capsys) -> None:
     assert "--destination: is on one machine" in capsys.readouterr().err
 
 
-class Job:
-    """What Beam answers of a submitted job that has ended."""
-
-    def __init__(self, state: str) -> None:
-        self.state = state
-
-    def job_id(self) -> str:
-        return "2026-03-04_1"
-
-    def wait_until_finish(self) -> str:
-        if self.state == "FAILED":
-            raise DataflowRuntimeException("Dataflow pipeline failed. Error: 078-05-1120", self)
-        return self.state
-
-
 def test_the_end_of_a_submitted_job_is_told(ground, capsys) -> None:
     checked = ground.checked("ended")
+    checked.tables.audit.prepare()
     for state, expected in (("FAILED", "ended as FAILED"), ("CANCELLED", "ended as CANCELLED"), ("DONE", "no audit row")):
         assert reidentify_graph.ended(Job(state), checked, False) == 1
         told = capsys.readouterr()
