@@ -66,7 +66,7 @@ class Clients:
         if endpoint and not (endpoint.startswith("http://") and is_loopback(endpoint.removeprefix("http://").rstrip("/"))):
             raise Misconfigured([Fault("--endpoint", "is not on this machine", "give http://localhost:PORT, or leave it out for Google's own")])
         self.project, self.endpoint, self.account = project, endpoint.rstrip("/"), account
-        self._storage, self._away = storage_endpoint, away
+        self._storage, self.away = storage_endpoint, away
         self._known: dict[tuple[Any, ...], Any] = {}
 
     @cached_property
@@ -74,8 +74,8 @@ class Clients:
         """Raises NotChecked where there are none."""
         if self.endpoint:
             return AnonymousCredentials()  # type: ignore[no-untyped-call]
-        if self._away:
-            raise NotChecked(self._away)
+        if self.away:
+            raise NotChecked(self.away)
         own = _own()
         if own is None:
             raise NotChecked("there are no credentials; run gcloud auth application-default login")
