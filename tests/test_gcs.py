@@ -71,6 +71,8 @@ def test_listed_tells_every_fault(gate: Gate) -> None:
     assert [f.problem for f in raised.value.faults] == [
         "gs://raw/faults/none* matches no file", "gs://nowhere/* cannot be listed", "gs:// cannot be listed", "gs://ra*/x cannot be listed", "/none/* matches no file",
         "gs://raw/faults/a.txt has no known format"]
+    with pytest.raises(Misconfigured, match="^--manifest: gs://nowhere/m cannot be listed"):
+        read_manifest("gs://nowhere/m", gate.url)
 
 
 @pytest.mark.parametrize(("endpoint", "environment", "right"), [

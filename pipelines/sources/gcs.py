@@ -89,15 +89,15 @@ def _more_connections(session: requests.Session) -> None:
         session.mount(scheme, requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS))
 
 
-def matching(client: storage.Client, pattern: str) -> list[Object]:
-    """The objects that gs://BUCKET/GLOB names, in order; * and ? do not match a slash, ** does.
+def matching(client: storage.Client, pattern: str, option: str = "--input") -> list[Object]:
+    """The objects that gs://BUCKET/GLOB names, in order; * and ? do not match a slash, ** does. option: what named it.
 
     Raises Misconfigured where the bucket cannot be listed.
     """
     name = pattern.removeprefix(SCHEME).partition("/")[2]
     prefix = re.split(r"[*?\[]", name, maxsplit=1)[0]
     wanted = re.compile(FileSystem.translate_pattern(name))  # the rule that local paths follow
-    return [_object(blob) for blob in _listed(client, "--input", pattern, prefix=prefix) if wanted.match(blob.name)]
+    return [_object(blob) for blob in _listed(client, option, pattern, prefix=prefix) if wanted.match(blob.name)]
 
 
 def within(client: storage.Client, folder: str, option: str) -> list[Object]:

@@ -113,7 +113,7 @@ def _key(path: str) -> str:
 def _text(path: str, endpoint: str) -> str:
     try:
         if path.startswith(gcs.SCHEME):
-            found = gcs.matching(gcs.client(endpoint), path)
+            found = gcs.matching(gcs.client(endpoint), path, _WHERE)
             if len(found) != 1:
                 raise Misconfigured([Fault(_WHERE, f"{path} names no object", "check the name")])
             with open_file(path, found[0].size, found[0].generation, endpoint=endpoint) as file:
