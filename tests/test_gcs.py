@@ -18,6 +18,7 @@ from pipelines.sinks.lake import Lake
 from pipelines.sources import gcs
 from pipelines.sources.files import Range, groups, listed, opened, ranges, read
 from pipelines.sources.gcs import Changed, client
+from pipelines.sources.manifest import read_manifest
 from pipelines.sources.ranged import STEP
 from schemas.contract import load
 from schemas.errors import Misconfigured
