@@ -1,6 +1,7 @@
 """A graph that is translated once and run again and again in this process: 30 ms a run in place of 100 for a new Pipeline."""
 
 import copy
+import gc
 from collections.abc import Callable
 
 import apache_beam as beam
@@ -24,7 +25,17 @@ class KeptGraph:
         self._proto = pipeline.to_runner_api(default_environment=EmbeddedPythonEnvironment.default())
 
     def run(self) -> None:
-        """Once, from the beginning. Raises what a part raises, or Unfinished."""
+        """Once, from the beginning. Raises what a part raises, or Unfinished.
+
+        What Beam makes for a run are cycles. Those that are in use when the collector comes by grow old, and would then stay for some ten minutes
+        with all that they hold: a stream of 1,000 messages a second grew by 4 MB a minute.
+        """
+        try:
+            self._once()
+        finally:
+            gc.collect(1)
+
+    def _once(self) -> None:
         result = FnApiRunner().run_via_runner_api(copy.deepcopy(self._proto), self._options)  # the runner changes its copy
         if result.wait_until_finish() != PipelineState.DONE:
             raise Unfinished
