@@ -12,7 +12,6 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import batch_graph, graph
 from pipelines.contracts import load
-from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import RUNNER
 from pipelines.options import BatchOptions
 from pipelines.progress import Watch
@@ -22,7 +21,7 @@ from pipelines.sinks.lake import Lake
 from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import listed
 from pipelines.sources.verdict import VERDICT
-from pipelines.starting import Faults, beam_options, lineage_of, means_of
+from pipelines.starting import Faults, beam_options, lineage_of, means_for
 from pipelines.stopping import unwinding
 from schemas.contract import Contract
 from schemas.errors import Transient
@@ -50,7 +49,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     expected = faults.of(lambda: batch_graph.expected_rows(options, files)) if files else None
     target = faults.of(lambda: _target(options, contract)) if contract else None
     held = faults.of(lambda: _held(options, contract, target)) if contract and not faults.found else None
-    means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, bool(held), options.secrets_endpoint, not faults.found), held)
+    means = means_for(options, contract, faults, held)
     faults.stop()
     assert contract and files and given and means
     keys, engine, handler = means

@@ -13,7 +13,6 @@ import apache_beam as beam
 
 from pipelines import graph
 from pipelines.contracts import load
-from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import dataflow_options, ended, label, submit
 from pipelines.options import BatchOptions
 from pipelines.sinks.bigquery import Dataset
@@ -25,7 +24,7 @@ from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import InputFile, listed
 from pipelines.sources.manifest import check, read_manifest
-from pipelines.starting import Faults, Means, lineage_of, means_of
+from pipelines.starting import Faults, Means, lineage_of, means_for
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.tables import FAILURES
@@ -59,7 +58,7 @@ def run(options: BatchOptions, beam_arguments: list[str]) -> int:
     expected = faults.of(lambda: expected_rows(options, files)) if files else None
     target = faults.of(lambda: Target.of(options.output, contract, options.partition, options.bigquery_endpoint, options.staging, options.storage_endpoint))
     held = faults.of(target.ids) if target else None
-    means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, bool(held), options.secrets_endpoint, not faults.found), held)
+    means = means_for(options, contract, faults, held)
     faults.stop()
     assert files and target and means
     run_id = options.run or f"{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"

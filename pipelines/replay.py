@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from pipelines import replay_graph
 from pipelines.canary import fatal
-from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import RUNNER
 from pipelines.options import ReplayOptions
 from pipelines.private_key import opener
@@ -22,7 +21,7 @@ from pipelines.replay_job import Canary, Job
 from pipelines.replay_rows import BYTES
 from pipelines.replay_tables import Tables, tables_of
 from pipelines.sinks.lake_commit import ignore
-from pipelines.starting import Faults, beam_options, means_of
+from pipelines.starting import Faults, beam_options, means_for
 
 
 def run(options: ReplayOptions, beam_arguments: list[str], at: Callable[[str], None] = ignore, most_bytes: int = BYTES, canary: Canary = fatal,
@@ -54,7 +53,7 @@ def run(options: ReplayOptions, beam_arguments: list[str], at: Callable[[str], N
         held = faults.of(lambda: tables.ids(kept)) if contract and not faults.found else None
         given = faults.of(lambda: beam_options(options.runner, beam_arguments))
         unwrap = faults.of(lambda: opener(options.private_key, options.kms_endpoint))
-        means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, True, options.secrets_endpoint), held)
+        means = means_for(options, contract, faults, held, there=True)
         faults.stop()
         assert given and contract and unwrap and means
         return Job(options, contract, means, given, tables, at, canary).go(pending, unwrap, most_bytes)

@@ -16,7 +16,6 @@ import apache_beam as beam
 
 from pipelines import graph
 from pipelines.hand import Kept
-from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import dataflow_options, ended, label, submit
 from pipelines.options import ReplayOptions
 from pipelines.replay_choice import Asked, choice, contract_for, groups_of, left_alone, told
@@ -32,7 +31,7 @@ from pipelines.sinks.bigquery_turn import InHand
 from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE
 from pipelines.sinks.once import Once
 from pipelines.sinks.replays import Choice
-from pipelines.starting import Faults, Means, lineage_of, means_of
+from pipelines.starting import Faults, Means, lineage_of, means_for
 from schemas.arrow import stored_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured, Transient
@@ -63,7 +62,7 @@ def run(options: ReplayOptions, beam_arguments: list[str]) -> int:
         pending = tables.pending(chosen)
         faults.of(lambda: tables.check(contract))
         held = faults.of(lambda: tables.ids(contract)) if not faults.found else None
-        means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, True, options.secrets_endpoint), held)
+        means = means_for(options, contract, faults, held, there=True)
         faults.stop()
         assert means
         groups = groups_of(pending)

@@ -8,6 +8,7 @@ import pyarrow as pa
 from apache_beam.ml.inference.base import ModelHandler
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipelines.keyfolder import keys_of_tables
 from pipelines.made_with import refuse_others
 from pipelines.options import BatchOptions, ReplayOptions, StreamOptions
 from schemas.contract import Contract
@@ -80,6 +81,11 @@ def means_of(options: Storing, contract: Contract | None, faults: Faults, keys: 
     if handler:
         faults.of(handler.load_model)
     return Means(found, engine, handler) if found and engine and not faults.found else None
+
+
+def means_for(options: Storing, contract: Contract | None, faults: Faults, held: pa.Table | None, there: bool = False) -> Means | None:
+    """The means of a job whose tables hold these events (id and id_hash of some). there: whether the tables must be there already."""
+    return means_of(options, contract, faults, lambda: keys_of_tables(options.keys, there or bool(held), options.secrets_endpoint, not faults.found), held)
 
 
 def engine_of(options: Storing, contract: Contract, keys: Keys) -> EngineConfig:

@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from pipelines import stream_graph
 from pipelines.contracts import load
-from pipelines.keyfolder import keys_of_tables
 from pipelines.launch.submitting import RUNNER
 from pipelines.options import StreamOptions
 from pipelines.repeated_runs import Stream
@@ -20,7 +19,7 @@ from pipelines.sinks.bigquery_stream import StreamDataset, StreamTarget
 from pipelines.sinks.lake import Lake
 from pipelines.sinks.lake_stream import StreamLake
 from pipelines.sources.pubsub import Subscription, subscriber
-from pipelines.starting import Faults, beam_options, means_of
+from pipelines.starting import Faults, beam_options, means_for
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
 from transforms.keys import Keys
@@ -43,7 +42,7 @@ def run(options: StreamOptions, beam_arguments: list[str], job: Callable[..., St
         faults.of(subscription.check)
     found = faults.of(lambda: _tables(options, contract)) if contract else None
     held = found.held if found else None
-    means = means_of(options, contract, faults, lambda: keys_of_tables(options.keys, bool(held), options.secrets_endpoint, not faults.found), held)
+    means = means_for(options, contract, faults, held)
     faults.stop()
     assert contract and given and means and subscription and found
     started = datetime.now(timezone.utc)
