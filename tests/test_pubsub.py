@@ -118,8 +118,11 @@ def test_what_is_given_back_comes_again_at_once(client: Any) -> None:
         subscription.acknowledge(_ids(done))
         subscription.give_back()
         assert not subscription.drained
-    assert sorted(r.message.data for r in client.pull_all(20)) == sorted({b"%d" % n for n in range(30)} - set(_bodies(done)))
-    assert len(taken) == len(done) == 10
+    left = {b"%d" % n for n in range(30)} - set(_bodies(done))
+    again: set[bytes] = set()
+    while not again >= left:  # some twice, where a slow machine outlasts their deadline
+        again.update(r.message.data for r in client.pull())
+    assert again == left and len(taken) == len(done) == 10
 
 
 def test_a_subscription_that_is_deleted_ends_it(client: Any) -> None:
