@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pipelines import options
 from pipelines.flags import parse, usage
+from pipelines.heap import one_heap
 from pipelines.tools import options as tools
 from schemas.errors import Misconfigured
 
@@ -68,6 +69,8 @@ def main(argv: list[str] | None = None) -> int:
     if "--help" in rest or "-h" in rest:
         print(usage(name, command.summary, command.options))
         return DONE
+    if name == "stream":
+        one_heap()  # before anything is imported that starts threads
     try:
         given, beam_arguments = parse(command.options, rest, command.beam)
         run = importlib.import_module(command.module).run

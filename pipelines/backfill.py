@@ -39,8 +39,7 @@ def run(options: BackfillOptions, beam_arguments: list[str]) -> int:
     Raises Misconfigured where it cannot run, also where another run is writing one of the days.
     """
     contract, days = _checked(options)
-    there = (Path(options.output) / CATALOG).exists()
-    keys = keys_of_tables(options.keys, there, options.secrets_endpoint)  # before the days begin: two of them would both make it
+    keys = keys_of_tables(options.keys, _there(options, contract), options.secrets_endpoint)  # before the days begin: two of them would both make it
     assert keys is not None
     about = {"contract": f"{contract.name} {contract.version}", "policy": contract.policy_digest, "model": contract.model.sha256 if contract.model else None,
              "keys": str(Path(keys.folder).resolve()), "from": str(days[0]), "to": str(days[-1]), "arguments": arguments(options, None, beam_arguments)}
@@ -109,6 +108,22 @@ def _place(output: str) -> Path:
     place = (Path(".penstock") / "{0.project}.{0.name}".format(dataset(output))).resolve()
     (place / RUNNING).mkdir(parents=True, exist_ok=True)
     return place
+
+
+def _there(options: BackfillOptions, contract: Contract) -> bool:
+    """Whether there are tables that keys have made rows of already. Raises Misconfigured where BigQuery's would take no day."""
+    if not options.output.startswith("bq://"):
+        return (Path(options.output) / CATALOG).exists()
+    from pipelines.sinks.bigquery import dataset  # they import Beam
+    from pipelines.sinks.bigquery_client import connect
+    from pipelines.sinks.bigquery_tables import ids, looked
+
+    there = dataset(options.output)
+    client = connect(there.project, options.bigquery_endpoint)
+    _, wrong = looked(client, there, contract)
+    if wrong:
+        raise Misconfigured(wrong)
+    return bool(ids(client, there, contract))
 
 
 def _refuse_held(options: BackfillOptions, name: str, days: list[date]) -> None:

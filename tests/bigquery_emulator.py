@@ -16,7 +16,7 @@ MISSING = "bqemulator is not on this machine (make bigquery-emulator): our BigQu
 
 
 @contextmanager
-def emulator(project: str = "project", gcs: str = "", seconds: float = 60.0) -> Iterator[tuple[str, str] | None]:
+def emulator(project: str = "project", gcs: str = "", seconds: float = 300.0) -> Iterator[tuple[str, str] | None]:
     """(URL of its REST API, HOST:PORT of its gRPC one); None where it is not installed. gcs: a folder that stands for Cloud Storage.
 
     Raises TimeoutError where it does not answer.
@@ -39,7 +39,7 @@ def emulator(project: str = "project", gcs: str = "", seconds: float = 60.0) -> 
 def _await(process: "subprocess.Popen[bytes]", url: str, until: float) -> None:
     while True:
         try:
-            urllib.request.urlopen(url, timeout=2).close()
+            urllib.request.urlopen(url, timeout=20).close()
             return
         except urllib.error.HTTPError:
             return

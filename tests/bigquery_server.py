@@ -56,6 +56,7 @@ class BigQuery(Serving):
         self.answers: dict[str, dict[str, Any]] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
         self.faults, self.calls, self.bodies = list[Fault](), list[str](), list[bytes]()
+        self._faulting = threading.Lock()
         super().__init__(_Handler, port)
 
     def ask(self, sql: str) -> list[dict[str, Any]]:
@@ -65,10 +66,11 @@ class BigQuery(Serving):
 
     def fault(self, request: str, kinds: tuple[Any, ...]) -> Fault | None:
         """The first fault that has something to do here; it is used up by one."""
-        for fault in self.faults:
-            if fault.times and (fault.kind in kinds) and re.search(fault.pattern, request):
-                fault.times -= 1
-                return fault
+        with self._faulting:
+            for fault in self.faults:
+                if fault.times and (fault.kind in kinds) and re.search(fault.pattern, request):
+                    fault.times -= 1
+                    return fault
         return None
 
     def start(self, request: dict[str, Any], content: bytes | None, named: str) -> dict[str, Any]:
@@ -114,7 +116,7 @@ class BigQuery(Serving):
         bucket, _, name = uri.removeprefix("gs://").partition("/")
         try:
             if self.gcs.startswith("http"):
-                with urllib.request.urlopen(f"{self.gcs}/download/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media", timeout=30) as found:
+                with urllib.request.urlopen(f"{self.gcs}/download/storage/v1/b/{bucket}/o/{quote(name, safe='')}?alt=media", timeout=300) as found:
                     return bytes(found.read())
             return (Path(self.gcs) / bucket / name).read_bytes()
         except OSError:

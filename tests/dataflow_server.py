@@ -31,7 +31,8 @@ class Dataflow(Serving):
     """The server, on a port of its own: `with Dataflow() as service:`.
 
     templates: spec by path; without one of a path, that path is taken as it is. jobs: by id; launches: bodies of accepted requests, validateOnly
-    ones too; submitted: job files that came without a template; calls: "METHOD path" of each request; faults: HTTP statuses of the next answers, 0 for one that goes well.
+    ones too; submitted: job files that came without a template; calls: "METHOD path" of each request; faults: HTTP statuses of the next answers, 0 for one that
+    goes well, or bytes that somebody answers in Dataflow's place when it has done what was asked.
     """
 
     name = "localhost"
@@ -40,7 +41,7 @@ class Dataflow(Serving):
         self.templates: dict[str, dict[str, Any]] = {}
         self.jobs: dict[str, dict[str, Any]] = {}
         self.launches, self.submitted = list[dict[str, Any]](), list[dict[str, Any]]()
-        self.calls, self.faults = list[str](), list[int]()
+        self.calls, self.faults = list[str](), list[int | bytes]()
         self.page = page
         super().__init__(_Handler, port)
 
@@ -57,7 +58,7 @@ class Dataflow(Serving):
         self.jobs[job]["currentState"] = f"JOB_STATE_{state}"
 
     def running(self, name: str) -> list[dict[str, Any]]:
-        return [job for job in self.jobs.values() if job["name"] == name and job["currentState"].removeprefix("JOB_STATE_") not in _END]
+        return [job for job in self.jobs.values() if job["name"] == name and str(job["currentState"]).removeprefix("JOB_STATE_") not in _END]
 
 
 class _No(Exception):
@@ -76,13 +77,14 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.service.calls.append(f"{self.command} {parts.path}")
         try:
-            if status := self.service.faults.pop(0) if self.service.faults else 0:
-                raise _No(status, "FAULT", "as asked")
+            fault = self.service.faults.pop(0) if self.service.faults else 0
+            if fault and isinstance(fault, int):
+                raise _No(fault, "FAULT", "as asked")
             code, content = 200, self._do(parts.path, asked, body)
         except _No as no:
             code, status, why = no.args
             content = {"error": {"code": code, "message": why, "status": status}}
-        data = json.dumps(content).encode()
+        data = fault if isinstance(fault, bytes) else json.dumps(content).encode()
         self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -123,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
             raise _No(400, "INVALID_ARGUMENT", "Only requestedState may be set, to JOB_STATE_CANCELLED or JOB_STATE_DRAINED.")
         if wanted == "JOB_STATE_DRAINED" and job["type"] != "JOB_TYPE_STREAMING":
             raise _No(400, "INVALID_ARGUMENT", "Only streaming jobs may be drained.")
-        if job["currentState"].removeprefix("JOB_STATE_") in _END:
+        if str(job["currentState"]).removeprefix("JOB_STATE_") in _END:
             raise _No(400, "FAILED_PRECONDITION", "The job is in a terminal state.")
         self.service.state(job["id"], _STATES[wanted])
         return job | {"requestedState": wanted}

@@ -40,9 +40,10 @@ class Service:
     """
 
     def __init__(self, ring: Keys, plan: FaultPlan | None = None, requests_per_minute: int | None = None, latency: float = 0.0,
-                 inspector: Callable[[types.InspectConfig], Inspector] = Detectors.from_config, poison: str = "") -> None:
+                 inspector: Callable[[types.InspectConfig], Inspector] = Detectors.from_config, poison: str = "",
+                 clock: Callable[[], float] = time.monotonic) -> None:
         self.keys, self.plan, self.latency, self.poison = ring, plan or FaultPlan(), latency, poison
-        self.requests_per_minute = requests_per_minute
+        self.requests_per_minute, self.clock = requests_per_minute, clock
         self.templates: dict[str, types.DeidentifyTemplate | types.InspectTemplate] = {}
         self.calls: list[tuple[str, int, int]] = []
         self.stopping, self.at_once, self._busy = threading.Event(), 0, 0
@@ -124,7 +125,7 @@ class Service:
 
     def _enter(self, method: str, raw: Any, table: Any, context: grpc.ServicerContext) -> str:
         """Quota, faults and limits; the fault to commit on the answer."""
-        cells, now = len(table.headers) * len(table.rows), time.monotonic()
+        cells, now = len(table.headers) * len(table.rows), self.clock()
         with self._lock:
             self.calls.append((method, raw.ByteSize(), cells))
             while self._recent and self._recent[0] <= now - 60:

@@ -12,7 +12,7 @@ from transforms.engines.local import LocalEngine
 from transforms.engines.quota import Backoff
 from transforms.keys import Keys
 
-PATIENT = Backoff(first=0.001, most=0.02, attempt=30.0, total=60.0)
+PATIENT = Backoff(first=0.001, most=0.02, attempt=300.0, total=3000.0)
 
 
 class World:

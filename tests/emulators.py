@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -30,8 +30,9 @@ class Cloud(NamedTuple):
 
 
 @contextmanager
-def cloud(pubsub_port: int = 0, storage_port: int = 0, bigquery_port: int = 0, bigquery_storage_port: int = 0, own_broker: bool = False) -> Iterator[Cloud]:
-    """All of them, ended in order; port 0: one that is free. Raises TimeoutError or OSError where one does not start, FileNotFoundError
+def cloud(pubsub_port: int = 0, storage_port: int = 0, bigquery_port: int = 0, bigquery_storage_port: int = 0, own_broker: bool = False,
+          clock: Callable[[], float] = time.monotonic) -> Iterator[Cloud]:
+    """All of them, ended in order; port 0: one that is free; clock: of the ack deadlines of our broker. Raises TimeoutError or OSError where one does not start, FileNotFoundError
     where there is no emulator of Cloud Storage.
     """
     with ExitStack() as stack:
@@ -41,7 +42,7 @@ def cloud(pubsub_port: int = 0, storage_port: int = 0, bigquery_port: int = 0, b
         host = None if own_broker else stack.enter_context(pubsub_emulator.emulator(port=pubsub_port))
         pubsub = "Google's emulator" if host else "our broker"
         if host is None:
-            broker = Broker(pubsub_port, first_id=time.time_ns() // 1000)
+            broker = Broker(pubsub_port, clock=clock, first_id=time.time_ns() // 1000)
             stack.callback(broker.close)
             host = broker.host
         bigquery = stack.enter_context(BigQuery(DATASET.partition(".")[0], gcs=bucket.url, port=bigquery_port))

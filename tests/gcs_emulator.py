@@ -49,7 +49,7 @@ class Bucket:
         self._ask("DELETE", f"/storage/v1/b/{BUCKET}/o/{quote(name, safe='')}")
 
     def _ask(self, method: str, path: str, content: bytes = b"", kind: str = "application/octet-stream") -> bytes:
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=60)
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=300)
         try:
             connection.request(method, path, content, {"Content-Type": kind} if content else {})
             answer = connection.getresponse()
@@ -66,7 +66,7 @@ def installed() -> bool:
 
 
 @contextmanager
-def emulator(seconds: float = 60.0, port: int = 0) -> Iterator[Bucket | None]:
+def emulator(seconds: float = 300.0, port: int = 0) -> Iterator[Bucket | None]:
     """An emulator with an empty bucket in its memory, None where it is not installed; port 0: one that is free. Raises OSError where the
     port is taken, TimeoutError where it does not answer.
     """
@@ -135,7 +135,7 @@ class Gate(Serving):
         return 0 if json.loads(content)["generation"] == wanted[0] else 412
 
     def _behind(self, path: str, headers: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection(urlsplit(self.behind.url).netloc, timeout=60)
+        connection = http.client.HTTPConnection(urlsplit(self.behind.url).netloc, timeout=300)
         try:
             connection.request("GET", path, headers={k: v for k, v in headers.items() if k != "connection"})
             answer = connection.getresponse()

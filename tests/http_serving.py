@@ -10,6 +10,7 @@ S = TypeVar("S", bound="Serving")
 
 class Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 128  # a client that finds it full tries again after seconds
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that was killed is no error of ours."""

@@ -2,11 +2,11 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta, timezone
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -90,18 +90,18 @@ def child_run(folder: Path, number: int, fatal: str, told: Connection) -> None:
         at("closing")
 
 
-def child_reader(folder: Path, told: Connection, stop: Connection) -> None:
-    """Reads until it is stopped; tells (reads, what was not whole)."""
-    reads, broken = 0, []
+def child_reader(folder: Path, told: Connection, stop: Connection, reads: Any) -> None:
+    """Reads until it is stopped, and counts that in `reads`, a shared number; tells what was not whole."""
+    broken = []
     while not stop.poll():
         reader = Lake.reader(str(folder))
-        while reads % 50 != 49 and not stop.poll():
+        for _ in range(50):
             broken += halves(reader.query(WHOLE).to_pylist())
-            reads += 1
-            time.sleep(0.005)
-        reads += 1
+            reads.value += 1
+            if stop.poll(0.005):
+                break
         reader.close()
-    told.send((reads, broken))
+    told.send(broken)
 
 
 WHOLE = """

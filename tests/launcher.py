@@ -56,6 +56,6 @@ def launch(job: str, storage: Storage, folder: Path, parameters: dict[str, str],
     given = {k: v for k, v in os.environ.items() if k in ("PATH", "LANG", "LD_LIBRARY_PATH")}
     given |= {"HOME": str(folder), "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "PENSTOCK_JOB": job, "STORAGE_EMULATOR_HOST": storage.url,
               "GOOGLE_APPLICATION_CREDENTIALS": str(credentials(folder, storage)), **environment}
-    done = subprocess.run([sys.executable, str(ROOT / "templates" / "main.py"), *flags(job, parameters, *more)], cwd=folder, env=given, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, str(ROOT / "templates" / "main.py"), *flags(job, parameters, *more)], cwd=folder, env=given, capture_output=True, text=True, timeout=600)
     written = JOB_FILE in storage.names(BUCKET)
     return Launched(done.returncode, done.stdout + done.stderr, json.loads(storage.read(BUCKET, JOB_FILE)) if written else None)

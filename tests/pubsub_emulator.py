@@ -24,7 +24,7 @@ def installed() -> bool:
 
 
 @contextmanager
-def emulator(seconds: float = 120.0, port: int = 0) -> Iterator[str | None]:
+def emulator(seconds: float = 300.0, port: int = 0) -> Iterator[str | None]:
     """Its HOST:PORT, None where it is not installed; port 0: one that is free. Ends it with all its processes; it keeps nothing.
 
     Raises TimeoutError where it does not answer within `seconds`.
@@ -54,7 +54,7 @@ def _answers(host: str, process: subprocess.Popen[bytes], seconds: float) -> boo
         topics = channel.unary_unary("/google.pubsub.v1.Publisher/ListTopics", Raw.ListTopicsRequest.SerializeToString, Raw.ListTopicsResponse.FromString)
         while time.monotonic() < until and process.poll() is None:
             try:
-                topics(Raw.ListTopicsRequest(project="projects/test-project"), timeout=5)
+                topics(Raw.ListTopicsRequest(project="projects/test-project"), timeout=20)
                 return True
             except grpc.RpcError:
                 time.sleep(0.2)

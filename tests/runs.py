@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 REPOSITORY = Path(__file__).parents[1]
-_POLL, _SECONDS = 0.01, 240  # seconds: between two looks, and at most
+_POLL, _SECONDS = 0.01, 600  # seconds: between two looks, and at most
 
 # A program of its own, for between a fork and its exec no Python may run in a process that has threads of gRPC.
 _LIMITED = ("import os, resource, sys; most = int(sys.argv[1]); resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)); "

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import multiprocessing
+import shutil
 import subprocess
 import sys
 import time
@@ -94,27 +95,34 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(condition, seconds: float = 120) -> None:
+def until(condition, seconds: float = 600) -> None:
     limit = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < limit, "it did not come to that"
         time.sleep(0.02)
 
 
-def test_killed_and_resumed_every_day_is_as_by_hand(raw, by_hand, key_folder, tmp_path) -> None:
-    """Killed with three days in hand and some done; the children go with it; the same command does the others, and no day that was done."""
-    output = tmp_path / "OUT"
+def killed(raw: Path, output: Path, key_folder: Path) -> tuple[list[dict], dict]:
+    """What it had written down as done, and the runs of the days that it had committed; nothing and all where it was at its end already."""
     first = begun(command(raw, output, key_folder))
     assert first.stderr.readline().startswith("2026-11-0")  # a day is done; others are in hand
-    known = Done(next((output / RUNNING).glob("*.done")), {}).known
-    until(lambda: len(children(first.pid)) >= 2)
+    until(lambda: len(children(first.pid)) >= 2 or first.poll() is not None)
+    known = [Done(path, {}).known for path in (output / RUNNING).glob("*.done")]
     hers = children(first.pid)
     first.kill()
     first.communicate()
     until(lambda: not any(map(alive, hers)))
-    committed = {row["day"]: row["run"] for row in ledger(output)}
-    assert known and known.keys() <= committed.keys() and len(committed) < len(SIX)
-    out, err = (second := begun(command(raw, output, key_folder))).communicate(timeout=120)
+    return known if len(hers) >= 2 else [], {row["day"]: row["run"] for row in ledger(output)}
+
+
+def test_killed_and_resumed_every_day_is_as_by_hand(raw, by_hand, key_folder, tmp_path) -> None:
+    """Killed with three days in hand and some done; the children go with it; the same command does the others, and no day that was done."""
+    for number in range(10):  # anew where this machine looked away until all were done
+        known, committed = killed(raw, output := tmp_path / f"OUT{number}", key_folder)
+        if known and len(committed) < len(SIX):
+            break
+    assert known and known[0] and known[0].keys() <= committed.keys() and len(committed) < len(SIX)
+    out, err = (second := begun(command(raw, output, key_folder))).communicate(timeout=600)
     assert second.returncode == 0, err
     assert "days are done (remove " in err
     told = json.loads(out.splitlines()[-1])
@@ -129,6 +137,17 @@ def test_killed_and_resumed_every_day_is_as_by_hand(raw, by_hand, key_folder, tm
     reader.close()
 
 
+def told_to_end(arguments: list[str]) -> dict[str, list[str]]:
+    """The days that are done, and those that failed, of one that was told to end while it had some in hand, or was at its end already."""
+    job = begun(arguments)
+    until(lambda: children(job.pid) or job.poll() is not None)
+    job.terminate()
+    out, err = job.communicate(timeout=600)
+    assert job.returncode == 1 and "not all days are done" in err
+    told = json.loads(out.splitlines()[-1])
+    return {name: sorted(told[name]) for name in ("days", "failed")}
+
+
 def test_a_failing_day_an_empty_one_and_a_signal(raw, by_hand, key_folder, tmp_path) -> None:
     """One day has a file of no known format, one no file at all: told with their reasons; the other is done. Then they are mended."""
     mine, output = tmp_path / "raw", tmp_path / "OUT"
@@ -137,21 +156,24 @@ def test_a_failing_day_an_empty_one_and_a_signal(raw, by_hand, key_folder, tmp_p
     (mine / str(SIX[0]) / "a.ndjson").write_bytes((raw / str(SIX[0]) / "a.ndjson").read_bytes())
     (mine / str(SIX[1]) / "a.bin").write_bytes(b"no rows at all")
     three = [a.replace("11-06", "11-03").replace("*.ndjson", "*") for a in command(mine, output, key_folder)]
-    out, err = (first := begun(three)).communicate(timeout=120)
+    out, err = (first := begun(three)).communicate(timeout=600)
     told = json.loads(out.splitlines()[-1])
     assert first.returncode == 1 and "1 of 3 days are done" in out
     assert told["failed"].keys() == {"2026-11-02", "2026-11-03"} and told["days"].keys() == {"2026-11-01"}
     assert "has no known format" in told["failed"]["2026-11-02"] and "matches no file" in told["failed"]["2026-11-03"]
     assert f"  2026-11-02: {told['failed']['2026-11-02']}\n  2026-11-03: {told['failed']['2026-11-03']}\n" in err
-    second = begun([*three, "--empty=skip"])
-    until(lambda: children(second.pid))
-    second.terminate()
-    out, err = second.communicate(timeout=120)
-    assert second.returncode == 1 and "not all days are done" in err and json.loads(out.splitlines()[-1])["failed"] == {}
+    shutil.copytree(output, tmp_path / "before")
+    for _ in range(10):  # anew where this machine looked away until it was at its end
+        shutil.rmtree(output)
+        shutil.copytree(tmp_path / "before", output)
+        told = told_to_end([*three, "--empty=skip"])
+        if told == {"days": ["2026-11-01"], "failed": []}:
+            break
+    assert told == {"days": ["2026-11-01"], "failed": []}
     assert len(ledger(output)) == 1 and [p.suffix for p in (output / RUNNING).iterdir()] == [".done"]
     (mine / str(SIX[1]) / "a.bin").unlink()
     (mine / str(SIX[1]) / "a.ndjson").write_bytes((raw / str(SIX[1]) / "a.ndjson").read_bytes())
-    out, err = (third := begun([*three, "--empty=replace"])).communicate(timeout=120)
+    out, err = (third := begun([*three, "--empty=replace"])).communicate(timeout=600)
     assert third.returncode == 0, err
     assert {row["day"]: row["fingerprint"] for row in ledger(output)} == {str(d): by_hand[str(d)] for d in SIX[:2]} | {"2026-11-03": "0" * 32}
 

@@ -87,7 +87,7 @@ def test_a_day_that_somebody_took_meanwhile_is_not_started() -> None:
 def test_children_end_when_told_and_none_starts_after() -> None:
     with Children([sys.executable, "-c"]) as own:
         ends: list[Ended] = []
-        threads = [threading.Thread(target=lambda: ends.append(own.run(["import time; time.sleep(60)"]))) for _ in range(2)]
+        threads = [threading.Thread(target=lambda: ends.append(own.run(["import time; time.sleep(600)"]))) for _ in range(2)]
         for thread in threads:
             thread.start()
         until(lambda: len(children(os.getpid())) >= 2)

@@ -31,7 +31,7 @@ from tests.lakes import CONTRACT, DAY, NEXT, STARTED, events, failures
 from transforms.ledger import LedgerRow, Tally
 
 COLUMNS = stored_columns(CONTRACT)
-QUICK = Patience(seconds=60.0, first=0.02, answer=30.0, job=60.0)
+QUICK = Patience(seconds=600.0, first=0.02, answer=300.0, job=600.0)
 HERE = Dataset("project", "ds")
 UPLOAD = "^PUT /upload/"
 
@@ -137,6 +137,7 @@ def test_several_files_of_a_day_are_one_job(service, tmp_path, gcs) -> None:
     assert [(load["outputRows"], load["inputFiles"]) for load in loads] == [("30", "3" if gcs else "1"), ("2", "1"), ("1", "1")]
 
 
+SLOW = "time-out after the job was done"
 PASSING = {
     "503 twice": [Fault(UPLOAD, 503, times=2)],
     "503 before an upload": [Fault("^POST /upload/", 503), Fault("^POST /upload/", "lost")],
@@ -147,7 +148,7 @@ PASSING = {
     "answer lost after the job was done": [Fault(UPLOAD, "lost")],
     "answers lost of every job": [Fault(UPLOAD, "lost", times=1), Fault(UPLOAD, 503), Fault(UPLOAD, "lost", times=2)],
     "answer lost, and the job shows late": [Fault(UPLOAD, "lost"), Fault("^GET .*/jobs/", 404, "notFound", times=2)],
-    "time-out after the job was done": [Fault(UPLOAD, "slow", seconds=1.0)],
+    SLOW: [Fault(UPLOAD, "slow", seconds=60.0)],
     "cut in mid-upload": [Fault(UPLOAD, "cut", times=2)],
     "cut before an upload, then in its answer": [Fault("^POST /upload/", "cut"), Fault("^POST /upload/", "torn")],
     "answer torn after the job was done": [Fault(UPLOAD, "torn")],
@@ -162,7 +163,7 @@ PASSING = {
 @pytest.mark.parametrize("name", PASSING)
 def test_what_passes_leaves_exact_books(name, service, tmp_path) -> None:
     service.faults = [replace(f) for f in PASSING[name]]
-    row = Run(service, tmp_path, "a", [events(range(10))], patience=replace(QUICK, answer=0.5)).again()
+    row = Run(service, tmp_path, "a", [events(range(10))], patience=replace(QUICK, answer=2.0) if name == SLOW else QUICK).again()
     assert not any(f.times for f in service.faults), "every fault was committed"
     assert (row.read, row.stored, row.refused, row.balanced) == (12, 10, 2, True)
     assert ids_of(service) == list(range(10)) and books(service) == [("a", 12, 10, 2, True, 2)]

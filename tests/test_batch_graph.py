@@ -30,7 +30,7 @@ from tests.gcs_server import Storage
 from tests.secret_server import VERSION, Service, serve
 
 DAYS = (date(2026, 3, 4), date(2026, 3, 5))
-QUICK = Patience(seconds=60.0, first=0.02, answer=30.0, job=60.0)
+QUICK = Patience(seconds=600.0, first=0.02, answer=300.0, job=600.0)
 
 
 class Ground(NamedTuple):

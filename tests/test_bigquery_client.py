@@ -47,6 +47,17 @@ def test_patience_ends_without_the_text_of_an_error() -> None:
         calls.append(1)
         raise failed(503, "backendError")
 
-    with pytest.raises(Transient, match="did not answer for 1 s: backendError") as told:
-        patiently(call, Patience(seconds=1.0, first=0.01))
-    assert len(calls) > 2 and "SECRET" not in repr(told.value) and told.value.__cause__ is None and told.value.__suppress_context__
+    with pytest.raises(Transient, match="did not answer for 0.1 s: backendError") as told:
+        patiently(call, Patience(seconds=0.1, first=0.01))
+    assert calls and "SECRET" not in repr(told.value) and told.value.__cause__ is None and told.value.__suppress_context__
+
+
+def test_it_is_tried_until_it_passes() -> None:
+    ends = iter([failed(503, "backendError"), ConnectionResetError(), failed(429, "rateLimitExceeded"), None])
+
+    def call() -> str:
+        if error := next(ends):
+            raise error
+        return "done"
+
+    assert patiently(call, Patience(seconds=600.0, first=0.01)) == "done"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.sinks.bigquery import Dataset
-from pipelines.sinks.bigquery_client import Patience, connect
+from pipelines.sinks.bigquery_client import connect
 from pipelines.sinks.bigquery_failures import Copies, Pending
 from pipelines.sinks.bigquery_files import stage
 from pipelines.sinks.bigquery_jobs import Place
@@ -206,7 +206,7 @@ def test_any_replays_die_and_are_overtaken_anywhere(data) -> None:
 
 
 def test_somebody_elses_words_in_the_table_are_no_run(service) -> None:
-    place = Place(connect("project", service.url), "EU", Patience(seconds=60.0, first=0.02))
+    place = Place(connect("project", service.url), "EU", QUICK)
     assert Turn(place, HERE).take() == InHand()
     service.store.patch_table("ds", "penstock_replaying", {"description": "somebody's own words"}, None)
     turn = Turn(place, Dataset("project", "ds"))

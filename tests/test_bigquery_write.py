@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
@@ -23,7 +24,7 @@ TABLE = "projects/p/datasets/ds/tables/t"
 SCHEMA = pa.schema([pa.field("id", pa.int32(), False), pa.field("x", pa.float32()), pa.field("raw", pa.binary()), pa.field("d", pa.date32(), False)])
 FIELDS = [{"name": "id", "type": "INTEGER", "mode": "REQUIRED"}, {"name": "x", "type": "FLOAT"}, {"name": "raw", "type": "BYTES"},
           {"name": "d", "type": "DATE", "mode": "REQUIRED"}]
-QUICK = Patience(seconds=60.0, first=0.005, answer=30.0)
+QUICK = Patience(seconds=600.0, first=0.005, answer=300.0)
 GIVES_UP = replace(QUICK, answer=2.0)  # an answer that takes longer is lost
 
 
@@ -57,14 +58,15 @@ FAULTS = {
     "quota, the call ends": Fault("append", "RESOURCE_EXHAUSTED", 3), "cut in mid-append, nothing done": Fault("append", "cut", 2, after=1),
     "an error of the service's": Fault("append", "INTERNAL", 2, after=1, inline=True), "drained": Fault("append", "drain", 2),
 }
-TWICE = {"the answer is lost": Fault("append", "lost", 1, after=1), "a time-out after it was done": Fault("append", "slow", 1, after=1, seconds=20.0)}
+SLOW = "a time-out after it was done"
+TWICE = {"the answer is lost": Fault("append", "lost", 1, after=1), SLOW: Fault("append", "slow", 1, after=1, seconds=600.0)}
 
 
 @pytest.mark.parametrize("name", [*FAULTS, *TWICE])
 def test_pending_rows_are_stored_once_whatever_happens(name, world) -> None:
     fault = {**FAULTS, **TWICE}[name]
     world.write.faults = [] if fault is None else [Fault(**vars(fault))]
-    pending = Pending(world.client, TABLE, SCHEMA, GIVES_UP if name.startswith("a time") else QUICK)
+    pending = Pending(world.client, TABLE, SCHEMA, GIVES_UP if name == SLOW else QUICK)
     for n in range(4):
         pending.append(batch(2 * n, 2 * n + 1))
     assert world.ids() == [] and pending.finish() == 8
@@ -84,9 +86,11 @@ def test_rows_of_the_default_stream_are_stored_once(name, world) -> None:
 @pytest.mark.parametrize("name", TWICE)
 def test_where_an_answer_is_lost_the_default_stream_stores_those_rows_twice(name, world) -> None:
     world.write.faults = [Fault(**vars(TWICE[name]))]
-    stream = world.rows(GIVES_UP if name.startswith("a time") else QUICK)
+    stream = world.rows(GIVES_UP if name == SLOW else QUICK)
     assert [stream.append(batch(2 * n, 2 * n + 1)) for n in range(3)] == [[]] * 3
-    assert world.ids() == [0, 1, 2, 2, 3, 3, 4, 5]
+    found = Counter(world.ids())
+    assert found.keys() == {*range(6)} and found[2] == found[3] >= 2
+    assert found == Counter([0, 1, 2, 2, 3, 3, 4, 5]) or name == SLOW, "on a slow machine another answer than that one may be late"
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named by the service", "not named"])
@@ -229,7 +233,7 @@ class Held:
 
 def test_so_many_bytes_are_under_way_and_no_more() -> None:
     client, one = Held(), batch(1, size=1_000_000)
-    stream = Appends(client, "s", SCHEMA, 30.0, in_flight=2_500_000)
+    stream = Appends(client, "s", SCHEMA, 300.0, in_flight=2_500_000)
     sent = [stream.send(one), stream.send(one)]
     third = threading.Thread(target=lambda: sent.append(stream.send(one)))
     third.start()
@@ -288,13 +292,15 @@ class Cutter:
 def test_a_connection_that_is_cut_anywhere(up, down, world) -> None:
     """Cut on the way there nothing is stored of the append; on the way back the default stream may store it twice, a pending one never does."""
     cutter = Cutter(world.write.host, up, down)
-    client, patience = connect(cutter.host), Patience(60.0, 0.01, 30.0)
+    client, patience = connect(cutter.host), Patience(600.0, 0.01, 300.0)
     pending = Pending(client, TABLE, SCHEMA, patience)
-    for n in range(6):
-        pending.append(batch(*range(10 * n, 10 * n + 10), size=10_000))
-    assert pending.finish() == 60
+    rows = 0
+    while rows < 60 or (cutter.cuts < 2 and rows < 600):
+        pending.append(batch(*range(rows, rows + 10), size=10_000))
+        rows += 10
+    assert pending.finish() == rows
     commit(client, TABLE, [pending.name], patience)
-    assert world.ids() == [*range(60)] and cutter.cuts >= 2
+    assert world.ids() == [*range(rows)] and cutter.cuts >= 2
     cutter.close()
 
 

@@ -18,7 +18,7 @@ from tests.bigquery_server import BigQuery
 from tests.bigquery_write_server import BigQueryWrite, Fault
 from tests.test_bigquery_server import SCHEMA, Service, rows
 
-QUICK = Patience(seconds=60.0, first=0.01, answer=30.0)
+QUICK = Patience(seconds=600.0, first=0.01, answer=300.0)
 
 
 def batch(*ids: int) -> pa.RecordBatch:
@@ -85,7 +85,7 @@ def test_pending_rows_are_seen_when_they_are_committed(both) -> None:
 def test_offsets_are_kept(both) -> None:
     table = both.table()
     name = both.write.create_write_stream(parent=path(table), write_stream=types.WriteStream(type_=types.WriteStream.Type.COMMITTED)).name
-    stream = Appends(both.write, name, SCHEMA, 5.0)
+    stream = Appends(both.write, name, SCHEMA, QUICK.answer)
     told = [stream.answer(stream.send(batch(n), offset)).code for n, offset in ((1, 0), (2, 1), (3, 1), (4, 5), (5, 2))]
     assert told == ["OK", "OK", "ALREADY_EXISTS", "OUT_OF_RANGE", "OK"] and both.ids(table) == [1, 2, 5]
     stream.close()
@@ -115,7 +115,7 @@ def test_a_stream_that_is_not_finished_is_not_committed(both) -> None:
 # ---- what the service refuses, and bqemulator does not
 
 def sent(ours: Write, table: str, found: pa.RecordBatch, stream: str = "", offset: int | None = None) -> Answer:
-    appends = Appends(ours.write, stream or f"{path(table)}/streams/_default", found.schema, 5.0)
+    appends = Appends(ours.write, stream or f"{path(table)}/streams/_default", found.schema, QUICK.answer)
     try:
         return appends.answer(appends.send(found, offset))
     finally:
@@ -171,7 +171,7 @@ def test_what_the_service_refuses_of_streams(ours) -> None:
 def test_faults_on_request(fault, code, stored, ours) -> None:
     table = ours.table()
     ours.server.faults = [fault]
-    stream = Appends(ours.write, f"{path(table)}/streams/_default", SCHEMA, 5.0)
+    stream = Appends(ours.write, f"{path(table)}/streams/_default", SCHEMA, QUICK.answer)
     assert stream.answer(stream.send(batch(1))).code == code and fault.times == 0
     while stream.answer(stream.send(batch(2))).code != "OK":  # where the call is just being drained, nothing is done
         assert fault.kind == "drain"
@@ -193,4 +193,4 @@ def test_what_is_committed_is_told_and_not_committed_again(ours) -> None:
 
 def test_a_server_that_is_away(ours) -> None:
     with pytest.raises(Transient, match="UNAVAILABLE"):
-        Rows(connect("localhost:9"), path(ours.table()), SCHEMA, Patience(0.5, 0.01, 5.0)).append(batch(1))
+        Rows(connect("localhost:9"), path(ours.table()), SCHEMA, Patience(0.5, 0.01, QUICK.answer)).append(batch(1))

@@ -284,7 +284,7 @@ def test_a_worker_finds_the_shipped_model_where_its_package_is(tmp_path) -> None
         for file in (REPOSITORY / package).iterdir():
             (tmp_path / package / file.name).symlink_to(file)
     code = "import pickle, sys, schemas; h = pickle.loads(bytes.fromhex(sys.stdin.read())); h.load_model(); print(schemas.__file__, h.model.file)"
-    done = subprocess.run([sys.executable, "-c", code], input=pickled.hex(), cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], input=pickled.hex(), cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0 and done.stdout.split() == [f"{tmp_path}/schemas/__init__.py", "schemas/census/model.onnx"], done.stderr
 
 

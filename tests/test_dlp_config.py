@@ -75,7 +75,7 @@ def test_named_templates(world) -> None:
 
 
 def test_in_a_pipeline(world) -> None:
-    config = pickle.loads(pickle.dumps(world.config(requests_per_minute=None, backoff=Backoff())))
+    config = pickle.loads(pickle.dumps(world.config(requests_per_minute=None, backoff=Backoff(attempt=300.0))))
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         outputs = pipeline | beam.Create([_with_day(ROWS), _with_day([{"text": "p1@example.com"}])]) | Deidentify(contract(), config)
         _ = outputs.events | beam.Map(lambda b: b.num_rows) | "Stored" >> beam.Map(_is, 600)

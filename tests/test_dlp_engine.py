@@ -10,8 +10,9 @@ import pytest
 from schemas.errors import Misconfigured, Reason, Transient
 from tests.dlp_contract import OVER_90, RULES, batch, contract, key, person, rule, secrets
 from tests.dlp_faults import ANSWERS, FaultPlan
-from tests.dlp_server import serve
+from tests.dlp_server import Service, serve
 from tests.dlp_world import PATIENT, World
+from tests.programs import free_port
 from transforms.deidentify import deidentify
 from transforms.engines.dlp import Dlp
 
@@ -46,10 +47,23 @@ def test_few_calls(world) -> None:
     assert engine.spent.bytes == sum(size for _, size, _ in world.service.calls)
 
 
+class Together(FaultPlan):
+    """No call goes on before so many are under way at one time."""
+
+    def __init__(self, service: Service, most: int) -> None:
+        super().__init__()
+        self.service, self.most, self.until = service, most, time.monotonic() + 120
+
+    def next(self) -> str:
+        while self.service.at_once < self.most and time.monotonic() < self.until:
+            time.sleep(0.01)
+        return ""
+
+
 def test_several_requests_at_once_but_no_more_than_allowed(world) -> None:
     engine = world.engine(in_flight=3, cache_entries=0)
     engine.deidentify(batch(ROWS[:2], contract()))
-    world.service.latency = 0.05
+    world.service.latency, world.service.plan = 0.05, Together(world.service, 3)
     rows = [{"name": f"{i:020000}"} for i in range(200)]
     stored, refused = engine.deidentify(batch(rows, contract()))
     assert stored.num_rows == 200 and not refused and world.service.at_once == 3
@@ -64,15 +78,16 @@ def test_an_outage_fails_the_run(world, kind) -> None:
 
 
 def test_a_server_that_comes_back(world) -> None:
-    world.server.stop(0).wait()
+    server, address = serve(world.service, free_port())  # a port that nobody else is given while nobody listens
+    server.stop(0).wait()
     restarted = []
 
     def sleep(seconds: float) -> None:
         if not restarted:
-            restarted.append(serve(world.service, int(world.address.partition(":")[2]))[0])
+            restarted.append(serve(world.service, int(address.partition(":")[2]))[0])
         time.sleep(max(seconds, 0.01))
 
-    engine = Dlp(world.config(), sleep=sleep)
+    engine = Dlp(world.config(endpoint=address), sleep=sleep)
     engine.setup()
     stored, refused = engine.deidentify(batch(ROWS, contract()))
     check(world, ROWS, stored, refused)

@@ -109,7 +109,7 @@ def test_csv_blocks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("content", "rows", "broken"), [
     (b"", 0, []), (b"id,n", 0, []), (b"id,n\n", 0, []), (b"id,n\na,1", 1, []), (b'id,n\n"a,1\nb,2\n', 2, []), (b"\n" * 5, 4, []),
-    (b"x" * 70_000 + b"\n1\n", 0, [Reason.MALFORMED])])
+    (b"x" * 70_000 + b"\n1\n", 0, [Reason.MALFORMED]), (b"id,n\r", 0, []), (b"id,n\ra,1\rb,2\r", 0, [Reason.MALFORMED]), (b"id,n\r\na,1\r\n", 1, [])])
 def test_csv_edges(tmp_path: Path, content: bytes, rows: int, broken: list[Reason]) -> None:
     blocks, cut = parts(tmp_path / "x.csv", content)
     assert (sum(b.rows for b in blocks), [c.reason for c in cut]) == (rows, broken)

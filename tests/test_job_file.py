@@ -175,6 +175,7 @@ def test_a_launch_that_cannot_run_says_so(capsys, parameters, expected) -> None:
 @pytest.mark.parametrize(("more", "expected"), [
     ("--sdk_container_image=europe-west4-docker.pkg.dev/p/r/penstock:latest", "--sdk_container_image: is missing, or not by its digest"),
     ("--service_account_email=", "--service_account_email: is missing"), ("--region=", "--region: is missing"),
+    ("--experiments=enable_data_sampling", "--experiments: enable_data_sampling has events written into a bucket, in clear"),
     ("--dlp_endpoint=localhost:8085", "--dlp_endpoint: leads to this machine"), ("--secrets_endpoint=127.0.0.1:1", "--secrets_endpoint: leads to this machine"),
 ])
 def test_what_a_launch_must_say(capsys, more, expected) -> None:

@@ -23,10 +23,14 @@ def test_killed_at_any_step_it_loses_nothing_stores_nothing_twice_and_every_wind
 @pytest.mark.timeout(1800)
 def test_the_proof_sees_what_must_not_be() -> None:
     """Controls: forms of the job that lose rows, or tell windows too early, when they are killed."""
-    lost, early = driven([Drive("telemetry", 4, seed=1, form="acknowledges first"), Drive("telemetry", 4, seed=1, form="holds nothing")])
-    assert any(fault.startswith("lost") for fault in lost.faults)
-    assert any(fault.startswith("late, and published in time") for fault in early.faults)
-    assert any(fault.startswith("windows that lack rows") for fault in early.faults)
+    unseen = {"acknowledges first": {"lost"}, "holds nothing": {"late, and published in time", "windows that lack rows"}}
+    for seed in (1, 2, 3):  # once more where a machine was so slow that nothing came late
+        for report in driven([Drive("telemetry", 4, seed=seed, form=form) for form in unseen]):
+            unseen[report.drive.form] -= {words for words in unseen[report.drive.form] if any(fault.startswith(words) for fault in report.faults)}
+        unseen = {form: words for form, words in unseen.items() if words}
+        if not unseen:
+            break
+    assert not unseen
 
 
 @pytest.mark.timeout(1800)

@@ -97,6 +97,14 @@ def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path, made, words: str) -
         Lake.reader(str(tmp_path / "out"))
 
 
+@pytest.mark.parametrize("url", ["gs://bucket/tables", "BQ://project.dataset", " bq://project.dataset", "s3://x"])
+def test_a_url_is_no_folder(tmp_path: Path, url: str) -> None:
+    """Path makes a relative folder of it, `gs:/bucket`, where nobody would look for the rows."""
+    with pytest.raises(Misconfigured, match="is a URL and no folder; give a folder of this machine, or bq://PROJECT.DATASET"):
+        Lake.writer(f"{tmp_path}/{url}", CONTRACT, "a")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_lake_holds_one_contract(out: Path) -> None:
     one_run(out, "a", [events(range(3))])
     with pytest.raises(Misconfigured, match="holds the events of the contract plain.*other an --output of its own"):

@@ -30,7 +30,8 @@ def test_a_killed_run_leaves_the_tables_as_they_were_or_whole(tmp_path: Path, pr
         own = files(held, [events(range(5), NEXT + timedelta(days=9), "held")])
         told, tell = processes.Pipe(duplex=False)
         stop, halt = processes.Pipe(duplex=False)
-        reader = processes.Process(target=lakes.child_reader, args=(tmp_path, tell, stop))
+        reads = processes.Value("l", 0)
+        reader = processes.Process(target=lakes.child_reader, args=(tmp_path, tell, stop, reads))
         reader.start()
         dice, survived = random.Random(SEED), set()
         deaths = [*STEPS, *[""] * RANDOM_KILLS]
@@ -50,12 +51,15 @@ def test_a_killed_run_leaves_the_tables_as_they_were_or_whole(tmp_path: Path, pr
             assert lakes.halves(rows) == []
             there = {r["run"] for r in rows}
             assert survived <= there and (not fatal or there & {f"run{number}"} == survived & {f"run{number}"})
-            survived = there
+            survived, read, ends = there, reads.value, time.monotonic() + 240
+            while reads.value < read + 2:  # one at least that began after the death
+                assert time.monotonic() < ends and reader.is_alive(), "the reader reads no more"
+                time.sleep(0.01)
         halt.send("stop")
         assert told.poll(240)
-        reads, broken = told.recv()
+        broken = told.recv()
         reader.join(240)
-        assert broken == [] and reads > 20
+        assert broken == [] and reads.value > 20
         assert {fatal for n, fatal in enumerate(deaths) if f"run{n}" in survived} >= {"committed", "closing"}
         with Lake.writer(str(tmp_path), CONTRACT, "cleaner"):
             pass

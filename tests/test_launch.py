@@ -106,6 +106,10 @@ def test_validate_asks_and_starts_nothing(service, profile, capsys) -> None:
     ("batch", {"parameters": {"staging": "here"}}, "--staging: is not in Cloud Storage"),
     ("batch", {"parameters": {"partition": []}}, "--partition"),
     ("batch", {"parameters": {"contract": "gaming"}}, "--contract: gaming has windows"),
+    ("stream", {"experiments": ["use_runner_v2", "enable_data_sampling"]}, "experiments: enable_data_sampling has events written into a bucket, in clear"),
+    ("stream", {"parameters": {"id-attribute": "id"}}, "parameters.id-attribute: is no name of a parameter"),
+    ("stream", {"parameters": {"allow-unwrapped-keys": True}}, "parameters.allow-unwrapped-keys: is no name of a parameter"),
+    ("stream", {"parameters": {"": "id"}}, "parameters.: is no name of a parameter"),
     ("stream", {"image": "penstock:latest"}, "image: has not the form"),
     ("stream", {"colour": "red"}, "colour: is no key of a profile"),
 ])
@@ -254,6 +258,20 @@ def test_a_batch_job_is_not_drained(service, profile, capsys) -> None:
     assert launch("cancel", service, profile, job="batch") == 0
 
 
+@pytest.mark.parametrize(("action", "remedy"), [("update", "Dataflow updates streams alone"), ("drain", "drain ends a stream")])
+def test_nor_is_one_that_has_a_streams_name(service, profile, capsys, action, remedy) -> None:
+    job = service.start(NAME, streaming=False)
+    assert launch(action, service, profile) == 2 and f"is a batch job: {job}; {remedy}" in capsys.readouterr().err
+    assert not service.launches and not [call for call in service.calls if call.startswith("PUT")]
+
+
+def test_what_is_refused_at_a_jobs_end_is_no_fault_of_the_profile(service, profile, capsys) -> None:
+    service.start(NAME)
+    service.faults = [0, 400]
+    assert launch("cancel", service, profile) == 2
+    assert "jobs.update: refuses the request" in (told := capsys.readouterr().err) and "look with `penstock launch status`" in told and "profile" not in told
+
+
 @pytest.mark.parametrize(("state", "code"), [("RUNNING", 0), ("QUEUED", 0), ("DONE", 0), ("FAILED", 1), ("CANCELLED", 0)])
 def test_status(service, profile, capsys, state, code) -> None:
     service.start(NAME, "FAILED")
@@ -354,7 +372,7 @@ def test_gcloud_reaches_the_fake(service, profile, tmp_path) -> None:
     done = subprocess.run(["gcloud", "dataflow", "flex-template", "run", NAME, f"--template-file-gcs-location={TEMPLATE}", "--region=europe-west4",
                            "--project=test-project", f"--parameters={parameters}", "--disable-public-ips", f"--subnetwork={PROFILE['subnetwork']}",
                            f"--dataflow-kms-key={PROFILE['kms_key']}", f"--service-account-email={PROFILE['service_account']}", "--format=json"],
-                          env=environment, capture_output=True, text=True, timeout=120)
+                          env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     (sent,) = service.launches
     assert sent["launchParameter"]["parameters"]["contract"] == "census" and sent["launchParameter"]["environment"]["ipConfiguration"] == "WORKER_IP_PRIVATE"

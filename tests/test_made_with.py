@@ -92,7 +92,17 @@ def test_all_days_made_anew_with_other_keys(census, key_folder, other, tmp_path,
     assert main([*job[:-1], "--partition=2026-03-03", f"--keys={key_folder}"]) == 2 and OTHERS in capsys.readouterr().err
 
 
-def test_a_backfill_makes_no_keys_beside_tables(census, key_folder, tmp_path, here, capsys) -> None:
-    assert main(["batch", "--contract=census", f"--input={census}/*.ndjson", f"--output={tmp_path / 'out'}", f"--keys={key_folder}"]) == 0
-    assert main(["backfill", "--contract=census", "--input=raw/{partition}/*", f"--output={tmp_path / 'out'}", "--from=2026-03-02", "--to=2026-03-02"]) == 2
+def test_a_backfill_makes_no_keys_beside_tables(tables, tmp_path, capsys) -> None:
+    given = ["backfill", "--contract=census", "--input=raw/{partition}/*", *tables, "--from=2026-03-02", "--to=2026-03-02"]
+    assert main(given) == 2
     assert "there is no key folder .penstock/keys" in capsys.readouterr().err and not (tmp_path / ".penstock").exists()
+
+
+@pytest.mark.parametrize(("name", "expected"), [("empty", "bq://project.empty: events: is missing; make it: penstock tables --apply"),
+                                                ("nowhere", "bq://project.nowhere: is no dataset; make it")])
+def test_a_backfill_into_no_tables_begins_no_day_and_makes_no_keys(name, expected, here, capsys) -> None:
+    with BigQuery("project") as service:
+        service.store.make_dataset("empty", {})
+        given = ["backfill", "--contract=census", "--input=raw/{partition}/*", f"--output=bq://project.{name}", f"--bigquery_endpoint={service.url}"]
+        assert main([*given, "--from=2026-03-02", "--to=2026-03-03"]) == 2
+    assert expected in capsys.readouterr().err and list(here.iterdir()) == []

@@ -1,8 +1,8 @@
 """Parquet files: blocks, damage, and what their headers declare."""
 
 import io
-import os
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pyarrow as pa
@@ -28,6 +28,29 @@ def test_parquet_blocks(tmp_path: Path) -> None:
     assert [b.start for b in blocks] == [sum(c.rows for c in blocks[:i]) for i in range(len(blocks))] and len(blocks) >= 3
 
 
+@pytest.mark.parametrize("groups", [1, 0])
+def test_parquet_without_rows_is_read_as_such(tmp_path: Path, groups: int) -> None:
+    """Of a group without rows Arrow writes dictionary pages and no data page, whose offset is 0 then."""
+    out, nothing = io.BytesIO(), pa.table({"id": pa.array([], pa.string()), "n": pa.array([], pa.int64()), "flag": pa.array([], pa.bool_())})
+    with pq.ParquetWriter(out, nothing.schema) as writer:
+        for _ in range(groups):
+            writer.write_table(nothing)
+    assert pq.read_metadata(out).num_row_groups == groups
+    assert parts(tmp_path / "x.parquet", out.getvalue()) == ([], [])
+
+
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+def test_parquet_strings_as_differences(tmp_path: Path, encoding: str) -> None:
+    """Arrow reads no dictionary out of them; written out, each may be as long as its page, so few rows are read at once."""
+    words = ["x" * 100_000 + str(i % 3) for i in range(400)]
+    out = io.BytesIO()
+    pq.write_table(pa.table({"id": words, "n": range(400)}), out, use_dictionary=False, column_encoding={"id": encoding}, compression="zstd")
+    blocks, broken = parts(tmp_path / "x.parquet", out.getvalue())
+    rows, refused = rows_of(blocks)
+    assert broken == [] and refused == 0 and [(row["id"], row["n"]) for row in rows] == list(zip(words, range(400)))
+    assert max(b.rows for b in blocks) < 400
+
+
 def test_parquet_cut_damaged_or_nested(tmp_path: Path) -> None:
     content = _parquet(30_000, row_group_size=10_000, compression="snappy")
     for at in (0, 5, 1000, len(content) - 1):
@@ -35,7 +58,7 @@ def test_parquet_cut_damaged_or_nested(tmp_path: Path) -> None:
     assert [b.reason for b in parts(tmp_path / "x.parquet", b"not Parquet at all")[1]] == [Reason.MALFORMED]
     footer = content[:-8] + (10**6).to_bytes(4, "little") + b"PAR1"
     assert [b.reason for b in parts(tmp_path / "x.parquet", footer)[1]] == [Reason.MALFORMED]
-    damaged = content[:len(content) // 2] + os.urandom(5000) + content[len(content) // 2 + 5000:]
+    damaged = content[:len(content) // 2] + Random(7).randbytes(5000) + content[len(content) // 2 + 5000:]
     blocks, (broken,) = parts(tmp_path / "x.parquet", damaged)
     assert broken.reason is Reason.MALFORMED
     out = io.BytesIO()

@@ -46,9 +46,11 @@ def test_what_is_not_said_is_safe(tmp_path) -> None:
 
 def test_values_are_written_as_options(tmp_path) -> None:
     """YAML makes days, numbers and switches of its own; a job gets the text that its option reads."""
-    text = yaml.safe_dump(WHOLE) + "parameters: {partition: [2026-03-04, 2026-03-05], max_messages: 5, dlp_cache: false, wait: 200ms}\nquotas: {cpus: 24}\n"
+    text = yaml.safe_dump(WHOLE) + "parameters: {partition: [2026-03-04, 2026-03-05], max_messages: 5, dlp_cache: false, wait: 200ms,"
+    text += " since: 2026-03-04T10:00:00Z, until: 2026-03-04 10:00:00.25+01:00}\nquotas: {cpus: 24}\n"
     found = read(tmp_path, text)
-    assert dict(found.parameters) == {"partition": "2026-03-04,2026-03-05", "max_messages": "5", "dlp_cache": "false", "wait": "200ms"}
+    assert dict(found.parameters) == {"partition": "2026-03-04,2026-03-05", "max_messages": "5", "dlp_cache": "false", "wait": "200ms",
+                                      "since": "2026-03-04T10:00:00+00:00", "until": "2026-03-04T10:00:00.250000+01:00"}
     assert found.quotas == (("cpus", 24.0),)
 
 
@@ -85,6 +87,12 @@ def test_a_job_has_its_own(tmp_path) -> None:
     ({"jobs": {"streem": {}}}, ["jobs.streem: is no job"]),
     ({"jobs": {"batch": {"imge": 1}}}, ["jobs.batch.imge: is no key"]),
     ({"image": "tag", "jobs": {"stream": {"region": "x"}}}, ["image: has not", "jobs.stream.region: has not"]),
+    ({"rate": 10**18}, ["rate: is of more than 18 digits"]),
+    ({"rate": 10**400}, ["rate: is of more than 18 digits"]),
+    ({"quotas": {"compute_cpus": float("nan")}}, ["quotas: holds what is no number"]),
+    ({"quotas": {"compute_cpus": float("inf")}}, ["quotas: holds what is no number"]),
+    ({"quotas": {"compute_cpus": 10**400}}, ["quotas: holds what is no number"]),
+    ({"job_name": "a" * 1025}, ["job_name: has not the form"]),
     ({"region": "x", "imge": 1, "workers": {"min": 1}}, ["region: has not the form", "imge: is no key", "workers: is no key"]),
 ])
 def test_faults_are_told_by_key(tmp_path, change, expected) -> None:
@@ -98,10 +106,22 @@ def test_every_missing_key_is_told(tmp_path) -> None:
 
 @pytest.mark.parametrize(("text", "expected"), [
     ("project: a\nproject: b\n", "project: stands twice, again at line 2; give it once"), ("- a\n", "is not a YAML mapping"), ("a: [\n", "is not YAML at line 2"),
-    ("!!python/object/apply:os.getcwd []", "is not YAML at line 1"),
+    ("!!python/object/apply:os.getcwd []", "is not YAML at line 1"), ("a: &a {b: c}\n<<: *a\n", "<<: is no key of a profile"),
 ])
 def test_what_is_no_profile(tmp_path, text, expected) -> None:
     assert any(expected in fault for fault in faults(tmp_path, text))
+
+
+def test_what_is_not_in_utf_8_is_told(tmp_path) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_bytes("project: größe\n".encode("latin-1"))
+    with pytest.raises(Misconfigured, match="is no text in UTF-8; save it as UTF-8"):
+        profile.read(path)
+
+
+def test_an_anchor_says_the_same_twice(tmp_path) -> None:
+    text = yaml.safe_dump(WHOLE).replace("staging: gs://bucket/s", "staging: &bucket gs://bucket/s").replace("temp: gs://bucket/t", "temp: *bucket")
+    assert (found := read(tmp_path, text)).temp == found.staging == "gs://bucket/s"
 
 
 def test_a_missing_file_is_told(tmp_path) -> None:

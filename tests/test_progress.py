@@ -1,6 +1,8 @@
 """Progress: rows a second and the fates so far; what is told of an error is its place alone."""
 
 import io
+import itertools
+import time
 
 import pytest
 
@@ -15,7 +17,7 @@ class Terminal(io.StringIO):
 
 
 def test_line() -> None:
-    seconds = iter([100.0, 102.0])
+    seconds = itertools.chain([100.0], itertools.repeat(102.0))
     watch = Watch(progress := Progress(), io.StringIO(), lambda: next(seconds))
     with watch:
         progress.add("read", 5_000)
@@ -32,10 +34,10 @@ def test_a_terminal_is_left_clean() -> None:
 
 
 def test_a_file_is_not_written_to_in_a_short_run() -> None:
-    out = io.StringIO()
+    out, began = io.StringIO(), time.monotonic()
     with Watch(Progress(), out):
         pass
-    assert out.getvalue() == ""
+    assert out.getvalue() == "" or time.monotonic() - began >= 10, "a machine may make it a long one"
 
 
 def test_frames_tell_types_and_places_and_no_text() -> None:

@@ -30,7 +30,7 @@ ALL = ("--repeats=0.05", "--conflicts=0.02", "--malformed=0.02", "--disorder=60s
 
 def published(host, contract, tmp_path, *options, rows=2_000):
     """What `penstock publish` says in truth.json, and the messages that have arrived, as pulled, in the order of their publication."""
-    client = Client(host).start(ack_deadline_seconds=60)
+    client = Client(host).start()
     code = main(["publish", contract, f"--topic={client.topic}", f"--rows={rows}", f"--truth={tmp_path}/truth.json", f"--pubsub_endpoint={host}", *options])
     assert code == 0
     truth = json.loads((tmp_path / "truth.json").read_text())
@@ -38,11 +38,14 @@ def published(host, contract, tmp_path, *options, rows=2_000):
 
 
 def arrived(client, number):
-    received = client.pull_all(number)
-    for first in range(0, number, 2_000):  # the service takes 512 KiB of ack ids at once
-        client.acknowledge(*received[first:first + 2_000])
-    assert len(received) == len({r.message.message_id for r in received}) == number and not client.now()
-    return sorted((r.message for r in received), key=lambda m: int(m.message_id))
+    """So many messages, in the order of their publication; no other is there. One may come again, where a machine is slower than its ack deadline."""
+    messages = {}
+    while len(messages) < number:
+        if received := client.pull(timeout=240):
+            messages |= {int(r.message.message_id): r.message for r in received}
+            client.acknowledge(*received)
+    assert len(messages) == number and {int(r.message.message_id) for r in client.now()} <= messages.keys()
+    return [messages[number] for number in sorted(messages)]
 
 
 def check(contract, truth, messages):
@@ -168,7 +171,7 @@ def test_a_service_that_fails_is_asked_again(faults, broker, tmp_path):
 
 def test_a_lost_answer_may_put_messages_on_the_topic_twice(broker, tmp_path):
     broker.faults = Faults(Fault("lost", "Publish", after=1, calls=1))
-    client = Client(broker.host).start(ack_deadline_seconds=60)
+    client = Client(broker.host).start()
     assert main(["publish", "gaming", f"--topic={client.topic}", "--rows=3000", f"--truth={tmp_path}/t.json", f"--pubsub_endpoint={broker.host}"]) == 0
     truth, messages = json.loads((tmp_path / "t.json").read_text()), arrived(client, 4_000)
     assert truth["read"] == truth["stored"] == 3_000 == len({m.data for m in messages})
@@ -186,13 +189,13 @@ def test_live_events_happen_as_they_are_published():
 
 
 def test_a_signal_ends_it_with_the_books_of_what_was_published(broker, tmp_path):
-    client = Client(broker.host).start(ack_deadline_seconds=60)
+    client = Client(broker.host).start()
     command = [sys.executable, "-m", "pipelines", "publish", "gaming", f"--topic={client.topic}", "--rows=100000", "--rate=200", "--repeats=0.1", "--json"]
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE,
                                env={**os.environ, "PYTHONPATH": str(REPOSITORY), "PUBSUB_EMULATOR_HOST": broker.host})
     received = client.pull_all(40)
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=240)
     assert process.returncode == 0
     truth = json.loads((tmp_path / "truth.json").read_text())
     assert json.loads(out.splitlines()[-1]) == truth and 40 <= truth["read"] < 100_000

@@ -24,7 +24,7 @@ def host(request) -> str:
 
 @pytest.fixture
 def client(host) -> Iterator[Client]:
-    client = Client(host).start(ack_deadline_seconds=60)
+    client = Client(host).start()
     yield client
     client.channel.close()
 
@@ -60,7 +60,7 @@ def test_names_at_the_limits(host) -> None:
 
 
 def test_subscriptions(host) -> None:
-    client = Client(host, project=f"p{uuid.uuid4().hex}").start()
+    client = Client(host, project=f"p{uuid.uuid4().hex}").start(ack_deadline_seconds=0)
     found = client.subscriber.get_subscription(subscription=client.subscription)
     assert (found.name, found.topic, found.ack_deadline_seconds, found.message_retention_duration) == (client.subscription, client.topic, 10, timedelta(days=7))
     with pytest.raises(exceptions.AlreadyExists):
@@ -112,7 +112,7 @@ def test_what_is_acknowledged_is_gone(client) -> None:
 def test_every_subscription_has_its_own(client, host) -> None:
     second, other = Client(host, topic=client.topic, subscription=f"{client.subscription}b"), Client(host).start()
     client.publish(b"early")
-    client.subscriber.create_subscription(name=second.subscription, topic=client.topic)
+    client.subscriber.create_subscription(request={"name": second.subscription, "topic": client.topic, "ack_deadline_seconds": 600})
     client.publish(b"late")
     other.publish(b"another topic's")
     assert sorted(bodies(client.pull_all(2))) == [b"early", b"late"]
@@ -205,4 +205,4 @@ def test_the_program() -> None:
             assert (taken.returncode, "is taken; give another --port" in taken.stderr) == (2, True)
         finally:
             program.send_signal(signal.SIGINT)
-        assert program.wait(120) == 0
+        assert program.wait(240) == 0

@@ -10,6 +10,7 @@ import pytest
 
 from pipelines.tools.docs import written
 from tests import emulators, gcs_emulator
+from tests.pubsub_clients import Clock
 from tests.pubsub_server import Broker
 
 ROOT = Path(__file__).parent.parent
@@ -18,22 +19,22 @@ FILES, MESSAGES, CLOUD = ([line for line in block.splitlines() if line] for bloc
 
 
 def test_commands_run_as_they_stand(tmp_path) -> None:
-    """Of the second block, the broker that its first line names is one of the test's own."""
+    """Of the second block, the broker that its first line names is one of the test's own, whose clock stands still: no message comes twice."""
     assert len(FILES) >= 8 and MESSAGES[0] == "export PUBSUB_EMULATOR_HOST=localhost:8086" and len(MESSAGES) == 5
-    with Broker() as broker:
+    with Broker(clock=Clock()) as broker:
         *_, last = ran([*FILES, *MESSAGES[1:]], tmp_path, {"PUBSUB_EMULATOR_HOST": broker.host})
     assert "3,052 windows written" in last
 
 
 def test_the_cloud_shaped_commands_run_as_they_stand(tmp_path) -> None:
-    """The emulators are those of `make emulators`, on ports of the test's own, with our broker; the block's first line names theirs."""
+    """The emulators are those of `make emulators`, on ports of the test's own, with our broker, as above; the block's first line names theirs."""
     if not gcs_emulator.installed():
         pytest.skip(gcs_emulator.MISSING)
     head, *commands = CLOUD
     ports = dict(re.findall(r"(\w+)=\S*?(\d+)(?= |$)", head.removeprefix("export ")))
     assert ports == dict(zip(["PUBSUB_EMULATOR_HOST", "STORAGE_EMULATOR_HOST", "BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST"],
                              map(str, emulators.PORTS.values())))
-    with emulators.cloud(own_broker=True) as found:
+    with emulators.cloud(own_broker=True, clock=Clock()) as found:
         assert found.exports.keys() == ports.keys()
         told = dict(zip(commands, ran(commands, tmp_path, found.exports)))
     (runs,) = (text for command, text in told.items() if "fingerprint" in command)

@@ -119,7 +119,7 @@ def test_gcloud_reads_the_parameters_and_drops_what_says_that_it_streams(job: st
     said = spec(job, IMAGE)["metadata"]
     (tmp_path / "metadata.json").write_text(json.dumps(said))
     done = subprocess.run(["gcloud", "dataflow", "flex-template", "build", "gs://b/t.json", f"--image={IMAGE}", "--sdk-language=PYTHON", "--project=p-12345",
-                           f"--metadata-file={tmp_path / 'metadata.json'}", "--print-only"], capture_output=True, text=True, timeout=120,
+                           f"--metadata-file={tmp_path / 'metadata.json'}", "--print-only"], capture_output=True, text=True, timeout=600,
                           env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CLOUDSDK_CONFIG": str(tmp_path), "CLOUDSDK_AUTH_DISABLE_CREDENTIALS": "true"})
     assert done.returncode == 0, done.stderr
     read = json.loads(done.stdout[done.stdout.index("{"):])["metadata"]

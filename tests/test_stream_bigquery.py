@@ -135,7 +135,7 @@ def test_one_writes_at_a_time(short, place, capsys, tmp_path, census, key_folder
         assert f"is being written by the stream of {SUBSCRIPTION} on " in capsys.readouterr().err
     finally:
         job.send_signal(signal.SIGTERM)
-        out, err = job.communicate(timeout=120)
+        out, err = job.communicate(timeout=300)
     assert job.returncode == 0 and json.loads(out.splitlines()[-1])["stored"] == 100, err
     nightly = Lease(Jobs(connect("project", place.service.url), "EU", Patience()), Dataset("project", "ds"), "nightly", [date(2026, 3, 4)])
     nightly.take()

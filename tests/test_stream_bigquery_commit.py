@@ -31,7 +31,7 @@ from transforms.ledger import LedgerRow, Tally
 from transforms.seen import Failed
 
 NOW = datetime(2026, 3, 6, 10, tzinfo=timezone.utc)
-QUICK = Patience(seconds=60.0, first=0.02, answer=30.0, job=60.0)
+QUICK = Patience(seconds=120.0, first=0.02, answer=120.0, job=240.0)
 SHORT = replace(QUICK, seconds=0.5)
 HERE = Dataset("project", "ds")
 COMMIT_STEPS = [step for step in BIGQUERY_STEPS if step.startswith(("prepared", "intended", "committed"))]
@@ -340,7 +340,7 @@ def test_bqemulator_knows_it_too(tmp_path, ring) -> None:
     with emulator("project") as found:
         if found is None:
             pytest.skip(MISSING)
-        client, patience = connect("project", found[0]), Patience(seconds=5.0, first=0.1, answer=10.0, job=20.0)
+        client, patience = connect("project", found[0]), QUICK
         client.create_dataset("ds", retry=None)
         for table in compare(client, HERE, wanted_tables(CONTRACT, ""), patience):
             apply(client, HERE, table, patience)

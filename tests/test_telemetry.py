@@ -165,7 +165,7 @@ def test_tokens_join_and_the_rest_is_as_it_was(stored) -> None:
 
 
 def test_the_model_is_the_one_that_its_script_makes(tmp_path) -> None:
-    subprocess.run([sys.executable, FOLDER / "train.py", tmp_path], check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, FOLDER / "train.py", tmp_path], check=True, capture_output=True, timeout=600)
     for name in ("window_model.onnx", "window_model.json"):
         assert (tmp_path / name).read_bytes() == (FOLDER / name).read_bytes()
 

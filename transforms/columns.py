@@ -25,6 +25,8 @@ _WRONG = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError)
 _LONGER_THAN_MICROSECONDS = r"(\.\d{6})\d+"
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _WRITTEN = ("timestamp-micros", "date")  # types that JSON writes as strings
+_DAY = 86_400_000_000  # microseconds
+_FIRST, _LAST = -719_162, 2_932_896  # days since 1970 of 0001-01-01 and 9999-12-31
 
 
 class Typing:
@@ -125,6 +127,16 @@ class Typing:
 
 
 def _parsed(column: pa.Array, field: Field) -> pa.Array:
+    """Texts as days or times. Raises ArrowInvalid, also outside the years 1 to 9999, which are all that BigQuery and Python know: an offset
+    leads out of them, and Arrow knows a year 0."""
+    found, span = _written(column, field), 1 if field.type == "date" else _DAY
+    ends = pc.min_max(found.view(pa.int32() if field.type == "date" else pa.int64()))
+    if ends["min"].is_valid and not _FIRST * span <= ends["min"].as_py() <= ends["max"].as_py() < (_LAST + 1) * span:
+        raise pa.ArrowInvalid(field.name)
+    return found
+
+
+def _written(column: pa.Array, field: Field) -> pa.Array:
     if field.type == "date":
         return column.cast(pa.date32())
     try:

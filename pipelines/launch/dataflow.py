@@ -15,14 +15,17 @@ from google.api_core.retry import Retry, if_exception_type
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import dataflow_v1beta3 as api
+from google.protobuf.json_format import ParseError
 
 from schemas.errors import Fault, Misconfigured, Transient
 from transforms.channel import is_loopback
 
-RUNNING = ("RUNNING", "DRAINING", "PENDING", "QUEUED", "CANCELLING", "PAUSING", "PAUSED", "RESOURCE_CLEANING_UP")  # states before the end
+ENDED = ("DONE", "FAILED", "CANCELLED", "UPDATED", "DRAINED")  # a job of any other state, one that is new to us too, may still run
 UPDATABLE = ("RUNNING", "DRAINING")  # those that Beam's launcher looks for
+_STATES = {state.value: state.name.removeprefix("JOB_STATE_") for state in api.JobState}
 _SECONDS = 60.0  # for an answer
 _PATIENCE = 30.0
+LOOK = "look with `penstock launch status` what the job is, and what became of it"
 ASK_AGAIN = "check the network and --dataflow_endpoint, and ask again"
 _PASSING = (exceptions.ServiceUnavailable, exceptions.InternalServerError, exceptions.TooManyRequests, exceptions.GatewayTimeout,
             requests.exceptions.ConnectionError, requests.exceptions.Timeout)
@@ -46,7 +49,7 @@ class Job(NamedTuple):
 
     @property
     def runs(self) -> bool:
-        return self.state in RUNNING
+        return self.state not in ENDED
 
 
 class Dataflow:
@@ -63,8 +66,10 @@ class Dataflow:
         """The id of the job that the service made of the template; "" where it only validated the request."""
         request = api.LaunchFlexTemplateRequest(launch_parameter=parameter, validate_only=validate_only, **self._place)
         retry = self._again if validate_only else None
-        answer = _asked("flexTemplates:launch", lambda: self._templates.launch_flex_template(request, retry=retry, timeout=_SECONDS),
-                        ASK_AGAIN if validate_only else "look with `penstock launch status` whether the job is there; where it is not, launch again")
+        again = ASK_AGAIN if validate_only else "look with `penstock launch status` whether the job is there; where it is not, launch again"
+        answer = _asked("flexTemplates:launch", lambda: self._templates.launch_flex_template(request, retry=retry, timeout=_SECONDS), again)
+        if not (validate_only or answer.job.id):
+            raise Transient(f"Dataflow's answer to flexTemplates:launch names no job; {again}")
         return str(answer.job.id)
 
     def jobs(self, name: str) -> list[Job]:
@@ -84,25 +89,25 @@ class Dataflow:
         """Asks for a job's end, CANCELLED or DRAINED; answers its state now."""
         wanted = api.Job(requested_state=api.JobState[f"JOB_STATE_{state}"])
         request = api.UpdateJobRequest(job_id=job_id, job=wanted, **self._place)
-        return _job(_asked("jobs.update", lambda: self._jobs.update_job(request, retry=self._again, timeout=_SECONDS))).state
+        return _job(_asked("jobs.update", lambda: self._jobs.update_job(request, retry=self._again, timeout=_SECONDS), mend=LOOK)).state
 
 
 def _job(job: api.Job) -> Job:
     created = job.create_time.isoformat() if job.create_time else ""
-    return Job(str(job.id), str(job.name), api.JobState(job.current_state).name.removeprefix("JOB_STATE_"), job.type_ == api.JobType.JOB_TYPE_STREAMING,
-               created)
+    state = _STATES.get(api.Job.pb(job).current_state, "UNKNOWN")  # Dataflow may know more of them than this client
+    return Job(str(job.id), str(job.name), state, job.type_ == api.JobType.JOB_TYPE_STREAMING, created)
 
 
-def _asked(what: str, call: Callable[[], T], again: str = ASK_AGAIN) -> T:
+def _asked(what: str, call: Callable[[], T], again: str = ASK_AGAIN, mend: str = "mend the profile, or the template") -> T:
     """What the call answers. Google's own text is shown where it finds fault with a request: it speaks of names and parameters, there are no rows yet.
 
-    again: what to do where nothing is answered.
+    again, mend: what to do where nothing is answered, and where the request is refused.
     """
     try:
         return call()
     except exceptions.BadRequest as error:
         raise Misconfigured([Fault(f"Dataflow, {what}", f"refuses the request: {re.sub('^[A-Z]+ http[^ ]+: ', '', str(error.message))}",
-                                   "mend the profile, or the template")]) from None
+                                   mend)]) from None
     except tuple(_WRONG) as error:
         problem, remedy = _WRONG[type(error)]
         raise Misconfigured([Fault(f"Dataflow, {what}", problem, remedy)]) from None
@@ -111,6 +116,8 @@ def _asked(what: str, call: Callable[[], T], again: str = ASK_AGAIN) -> T:
     except (exceptions.GoogleAPIError, requests.RequestException) as error:
         cause = error.cause if isinstance(error, exceptions.RetryError) and error.cause else error
         raise Transient(f"Dataflow did not answer {what}: {type(cause).__name__}; {again}") from None
+    except ParseError:
+        raise Transient(f"the answer to {what} is none of Dataflow's: something between here and there may have given it; {again}") from None
 
 
 def _client(kind: type[T], endpoint: str) -> T:

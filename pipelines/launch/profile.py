@@ -28,6 +28,7 @@ from schemas.errors import Fault, Misconfigured
 JOBS = ("batch", "stream", "replay", "reidentify")
 _NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _SUBNETWORK = rf"(https://www\.googleapis\.com/compute/v1/projects/[^/]+/)?regions/(?P<region>{_NAME})/subnetworks/{_NAME}"
+_MOST = 10**18  # of any number: of 18 digits, as on the command line
 OWN = ("job_name", "template")  # what no two jobs share
 _LABEL, _LABEL_VALUE = re.compile("[a-z][a-z0-9_-]{0,62}"), re.compile("[a-z0-9_-]{0,63}")
 
@@ -42,7 +43,8 @@ class Profile:
 
     project: str = required("Project that the job runs in, and is billed to.", metavar="PROJECT", pattern="[a-z][-a-z0-9:.]{4,}[a-z0-9]")
     region: str = required("Region of the job; that of its subnetwork and of its key.", metavar="REGION", pattern="[a-z]+-[a-z]+[0-9]+")
-    job_name: str = required("Name of the job: at most one of a name runs, and an update finds the running one by it.", metavar="NAME", pattern=_NAME)
+    job_name: str = required("Name of the job: at most one of a name runs, and an update finds the running one by it.", metavar="NAME",
+                             pattern="[a-z]([-a-z0-9]{0,1022}[a-z0-9])?")
     template: str = required("The job's Flex Template spec, that `penstock spec --output` wrote.", metavar="gs://BUCKET/FILE.json",
                              pattern=r"gs://[a-z0-9][-a-z0-9_.]+/.+\.json")
     image: str = required("Image of launcher and workers, by digest: a tag may be moved.", metavar="HOST/PATH@sha256:...",
@@ -123,6 +125,7 @@ def _unique(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
+_Strict.add_constructor("tag:yaml.org,2002:merge", yaml.SafeLoader.construct_yaml_str)  # << is a key that no profile has: what stands twice could not be told
 
 
 def _mapping(path: str | Path, found: list[Fault]) -> dict[str, Any]:
@@ -134,8 +137,10 @@ def _mapping(path: str | Path, found: list[Fault]) -> dict[str, Any]:
         if isinstance(content, dict):
             found += [Fault(f"{path}: {name}", f"stands twice, again at line {line}", "give it once") for name, line in loader.twice]
             return {str(key): value for key, value in content.items()}
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         problem, remedy = "cannot be read", "give the profile's path: --profile=prod.yaml"
+    except UnicodeDecodeError:
+        problem, remedy = "is no text in UTF-8", "save it as UTF-8"
     except yaml.MarkedYAMLError as error:
         line = "" if error.problem_mark is None else f" at line {error.problem_mark.line + 1}"
         problem = f"is not YAML{line}: {error.problem}"
@@ -180,6 +185,8 @@ def _values(given: dict[str, Any], path: str, below: str, found: list[Fault]) ->
             problem = "has not the form that it takes"
         if problem is None and kind is int and spec.minimum is not None and converted < spec.minimum:
             problem = f"is less than {spec.minimum}"
+        if problem is None and kind is int and converted >= _MOST:
+            problem = "is of more than 18 digits"
         remedy = f"give {spec.metavar}: {_lowered(spec.help)}"
         if problem is None and name == "labels":
             strange = [k for k, v in converted if not (_LABEL.fullmatch(k) and _LABEL_VALUE.fullmatch(v))]
@@ -205,7 +212,7 @@ def _value(kind: Any, value: Any) -> tuple[Any, str | None]:
     if strange:
         return None, f"is not a mapping of names: {', '.join(strange)} is no text"
     if kind == Numbers:
-        fine = all(type(number) in (int, float) for number in value.values())
+        fine = all(type(number) in (int, float) and abs(number) < _MOST for number in value.values())
         return (tuple(sorted((k, float(v)) for k, v in value.items())), None) if fine else (None, "holds what is no number")
     texts = {key: _text(one) for key, one in value.items()}
     nameless = sorted(key for key, text in texts.items() if text is None)
@@ -219,7 +226,7 @@ def _text(value: Any) -> str | None:
     if isinstance(value, list):
         parts = [_text(part) for part in value]
         return None if None in parts else ",".join(part for part in parts if part is not None)
-    return str(value) if isinstance(value, str | int | float) else value.isoformat() if type(value) is date else None
+    return str(value) if isinstance(value, str | int | float) else value.isoformat() if isinstance(value, date) else None  # a time is a day too
 
 
 def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

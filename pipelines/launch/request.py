@@ -15,7 +15,7 @@ from pipelines.contracts import load
 from pipelines.flags import attempt, declared
 from pipelines.launch.metadata import LAUNCHERS
 from pipelines.launch.profile import Profile
-from pipelines.launch.submitting import RUNNER, OnDataflow, contract_labels, endpoints_out_of_reach, keys_out_of_reach, unreachable
+from pipelines.launch.submitting import RUNNER, OnDataflow, contract_labels, endpoints_out_of_reach, keys_out_of_reach, sampled, unreachable
 from pipelines.options import BatchOptions, ReidentifyOptions, StreamOptions
 from pipelines.reidentify_checks import without_asking
 from pipelines.sources.gcs import Unasked
@@ -52,7 +52,9 @@ def wanted(job: str, profile: Profile, storage_endpoint: str = "") -> Wanted:
     faults = [Fault(f"parameters.{name}", "is no parameter of the template", "leave it out: " + (
         "the launcher gives it, from the profile" if name in LAUNCHERS else "it says something on one machine only"))
         for name, _ in profile.parameters if name in local]
-    given = [f"--{name}={value}" for name, value in profile.parameters if name not in local]
+    misspelt = [name for name, _ in profile.parameters if not re.fullmatch("[A-Za-z0-9_]+", name)]  # a command line takes id-attribute too, a template does not
+    faults += [Fault(f"parameters.{name}", "is no name of a parameter", "write it as docs/flex-template.md does, such as id_attribute") for name in misspelt]
+    given = [f"--{name}={value}" for name, value in profile.parameters if name not in {*local, *misspelt}]
     found, _, untaken = attempt(options, [*given, f"--project={profile.project}", f"--runner={RUNNER}"])
     faults += untaken
     if not found.contract and not any(_named(fault) == "contract" for fault in untaken):
@@ -78,7 +80,8 @@ def _named(fault: Fault) -> str:
 def _fits(job: str, profile: Profile, options: OnDataflow, contract: Contract) -> list[Fault]:
     """Faults of options, profile and contract together."""
     told = labels(job, profile, contract)
-    faults = [Fault(f"{contract.folder}/contract.yaml: labels", f"{name} begins with no letter: Google takes it for no label's name", "call it otherwise")
+    faults = sampled("experiments", profile.experiments)
+    faults += [Fault(f"{contract.folder}/contract.yaml: labels", f"{name} begins with no letter: Google takes it for no label's name", "call it otherwise")
               for name in told if not re.match("[a-z]", name)]
     if len(told) > MOST_LABELS:
         faults.append(Fault("labels", f"are more than {MOST_LABELS} with those of the contract: more than a job of Google's can have", "leave some out"))

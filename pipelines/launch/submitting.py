@@ -7,12 +7,12 @@ file where it said, or not at all.
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.io.gcp.pubsub import parse_subscription
-from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions, WorkerOptions
+from apache_beam.options.pipeline_options import DebugOptions, GoogleCloudOptions, PipelineOptions, WorkerOptions
 from apache_beam.runners.dataflow.dataflow_runner import DataflowRuntimeException
 
 from pipelines import contracts, secret_keys
@@ -43,7 +43,7 @@ def dataflow_options(options: OnDataflow, arguments: list[str], *more: str) -> P
     cloud, worker = given.view_as(GoogleCloudOptions), given.view_as(WorkerOptions)
     faults = [Fault(f"--{name}", "is missing: Dataflow needs it", f"give --{name}=...")
               for name in ("project", "region", "temp_location") if not getattr(cloud, name)]
-    faults += unreachable(options)
+    faults += [*unreachable(options), *sampled("--experiments", [*(given.view_as(DebugOptions).experiments or []), *(cloud.dataflow_service_options or [])])]
     if worker.use_public_ips is None:
         worker.use_public_ips = False
     if not dry(given):
@@ -52,6 +52,13 @@ def dataflow_options(options: OnDataflow, arguments: list[str], *more: str) -> P
     if faults:
         raise Misconfigured(faults)
     return given
+
+
+def sampled(where: str, experiments: Iterable[str]) -> list[Fault]:
+    """A fault where Dataflow is told to write samples of what goes by into a bucket. https://cloud.google.com/dataflow/docs/guides/data-sampling"""
+    if "enable_data_sampling" not in experiments:
+        return []
+    return [Fault(where, "enable_data_sampling has events written into a bucket, in clear", "leave it out")]
 
 
 def keys_out_of_reach(options: OnDataflow) -> list[Fault]:

@@ -32,6 +32,8 @@ _BUSY_MS = 20_000
 
 def make(folder: Path) -> None:
     """Makes the folder of a lake, or checks that it is one already. Raises Misconfigured."""
+    if any(part.endswith(":") for part in folder.parts):  # gs://bucket/tables, or BQ://project.dataset: rows would wait here and nobody know
+        raise Misconfigured([_fault(folder, "is a URL and no folder", "give a folder of this machine, or bq://PROJECT.DATASET")])
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not (folder / CATALOG).exists() and {p.name for p in folder.iterdir()} - _OURS:

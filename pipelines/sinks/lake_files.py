@@ -203,10 +203,10 @@ class _WriteFn(beam.DoFn):
         self.files.append(self.writer.submit(place, self.folder, self.run_id, self.table, day, rows))
 
     def finish_bundle(self) -> Iterator[WindowedValue]:
-        for day, rows in self.waiting.rest():
-            self._write(day, rows)
         for file in self.files:
             yield GlobalWindows.windowed_value(file.result())
+        for day, rows in self.waiting.rest():  # no other batches come in meanwhile: a thread would be made for nothing
+            yield GlobalWindows.windowed_value(place(self.folder, self.run_id, self.table, day, rows))
 
     def teardown(self) -> None:
         self.writer.shutdown()

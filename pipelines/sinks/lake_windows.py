@@ -50,14 +50,19 @@ def _between(connection: "duckdb.DuckDBPyConnection", low: int, high: int) -> pa
 def change(connection: "duckdb.DuckDBPyConnection", changes: Changes) -> None:
     """Deletes the rows that go, then inserts those that come, which have all the table's columns."""
     if changes.gone.num_rows:
-        connection.register("gone", pa.table(changes.gone))
+        connection.register("gone", _stream(changes.gone))
         connection.execute("""DELETE FROM lake.windows AS there USING gone WHERE there.key IS NOT DISTINCT FROM gone.key
                               AND there.window_start = gone.window_start""")
         connection.unregister("gone")
     if changes.rows.num_rows:
-        connection.register("come", pa.table(changes.rows))
+        connection.register("come", _stream(changes.rows))
         connection.execute("INSERT INTO lake.windows BY NAME SELECT * FROM come")
         connection.unregister("come")
+
+
+def _stream(rows: pa.RecordBatch) -> object:
+    """The rows for one statement of DuckDB, which reads a table of Arrow's by Arrow's scanner: a thread a core, kept for as long as the process lives."""
+    return pa.table(rows).__arrow_c_stream__()
 
 
 def written(connection: "duckdb.DuckDBPyConnection", since: int | None) -> pa.RecordBatch:

@@ -44,7 +44,7 @@ def expansion_service(given: str, environment: Mapping[str, str] = os.environ) -
             raise Misconfigured([Fault(where, "is neither a jar nor on this machine", "start the service here, and give localhost:PORT")])
         with grpc.secure_channel(given, grpc.local_channel_credentials()) as channel:
             try:
-                grpc.channel_ready_future(channel).result(timeout=5.0)
+                grpc.channel_ready_future(channel).result(timeout=20.0)
             except grpc.FutureTimeoutError:
                 raise Misconfigured([Fault(where, f"nothing answers at {given}", "start the service, or give its jar")]) from None
         return given

@@ -15,7 +15,7 @@ _LONGEST_HEADER = 64 << 10  # bytes; it travels with every block and is sealed w
 def csv_blocks(lines: Iterable[Lines], path: str, index: int) -> Iterator[Block]:
     """Blocks of whole records. The first line is the header and no row; a file without it has no rows.
 
-    Raises Unreadable(MALFORMED) where the header is over 64 KiB, and whatever `lines` raises, after what was whole.
+    Raises Unreadable(MALFORMED) where the header is over 64 KiB or lines end in \\r alone, and whatever `lines` raises, after what was whole.
     """
     head: bytes | None = None
     columns, begin, rest = 1, 0, b""
@@ -27,7 +27,7 @@ def csv_blocks(lines: Iterable[Lines], path: str, index: int) -> Iterator[Block]
         for start, data, _ in lines:
             if head is None:
                 end = data.find(b"\n") + 1 or len(data)
-                if end > _LONGEST_HEADER:
+                if end > _LONGEST_HEADER or b"\r" in data[:end].rstrip(b"\r\n"):  # lines that end in \r alone would all be the header
                     raise Unreadable(Reason.MALFORMED, start, data[:KEPT])
                 head, data, start = data[:end], data[end:], start + end
                 columns = len(column_names(head) or [""])

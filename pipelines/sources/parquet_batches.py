@@ -68,9 +68,12 @@ def parquet_blocks(file: io.BufferedReader, path: str, index: int, block_bytes: 
     start = written_out = 0
     try:
         found = declared(footer)
-        _check(found, watched, size)
-        parquet = pq.ParquetFile(pa.PythonFile(watched, mode="r"), read_dictionary=list(found.columns), pre_buffer=False, buffer_size=1 << 20)
-        for batch in parquet.iter_batches(_MOST_ROWS, use_threads=False):
+        page = _check(found, watched, size)
+        encoded = [name for name in found.columns if name not in found.deltas]
+        parquet = pq.ParquetFile(pa.PythonFile(watched, mode="r"), read_dictionary=encoded, pre_buffer=False, buffer_size=1 << 20)
+        # Of a column of deltas Arrow writes each string out, up to a page long: few rows at once where its pages are large.
+        most = max(_ALLOWED // max(page * len(found.deltas), 1), 1) if found.deltas else _MOST_ROWS
+        for batch in map(_encoded, parquet.iter_batches(min(most, _MOST_ROWS), use_threads=False)):
             batch.validate()
             sizes = np.cumsum(_row_sizes(batch))
             written_out += int(sizes[-1]) if len(sizes) else 0
@@ -106,14 +109,25 @@ def _footer(file: io.BufferedReader, size: int) -> bytes:
     return file.read(length)
 
 
-def _check(found: Declared, watched: _Watched, size: int) -> None:
-    """Raises Unreadable where it declares too much, ValueError where it declares what cannot be."""
+def _check(found: Declared, watched: _Watched, size: int) -> int:
+    """The bytes of its largest page, unpacked. Raises Unreadable where it declares too much, ValueError where it declares what cannot be."""
     if found.rows < 0 or any(end > size for _, end in found.chunks):
         raise ValueError("footer")
     if len(found.columns) > _MOST_COLUMNS or found.rows > _ROWS_A_BYTE * size or found.unpacked > _RATIO * size + _ALLOWED:
         raise Unreadable(Reason.TOO_LARGE, 0)
-    if any(largest_page(watched, begin, end) > _ALLOWED for begin, end in found.chunks):
-        raise Unreadable(Reason.TOO_LARGE, 0)
+    page = 0
+    for begin, end in found.chunks:
+        page = max(page, largest_page(watched, begin, end))
+        if page > _ALLOWED:
+            raise Unreadable(Reason.TOO_LARGE, 0)
+    return page
+
+
+def _encoded(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The batch with all its strings dictionary-encoded."""
+    texts = (pa.types.is_string, pa.types.is_binary, pa.types.is_large_string, pa.types.is_large_binary)
+    columns = [c.dictionary_encode() if any(kind(c.type) for kind in texts) else c for c in batch.columns]
+    return pa.RecordBatch.from_arrays(columns, batch.schema.names)
 
 
 def _row_sizes(batch: pa.RecordBatch) -> npt.NDArray[np.int64]:

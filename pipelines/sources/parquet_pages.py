@@ -14,21 +14,25 @@ _SCHEMA, _ROWS, _GROUPS = 2, 3, 4
 _REPETITION, _NAME, _CHILDREN = 3, 4, 5
 _CHUNKS = 1
 _METADATA = 3
-_UNPACKED, _PACKED, _DATA_PAGE, _DICTIONARY_PAGE = 6, 7, 9, 11
+_ENCODINGS, _UNPACKED, _PACKED, _DATA_PAGE, _DICTIONARY_PAGE = 2, 6, 7, 9, 11
 _PAGE_UNPACKED, _PAGE_PACKED = 2, 3
 _REPEATED = 2
+_DELTAS = {6, 7}  # DELTA_LENGTH_BYTE_ARRAY, DELTA_BYTE_ARRAY: Arrow cannot read them into a dictionary
 _HEADER = 1 << 16  # bytes read for one page header: it may hold the page's smallest and largest value
 _LONGEST_HEADER = 1 << 20
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What a footer says. unpacked: bytes of all columns; chunks: (begin, end) of each column chunk in the file."""
+    """What a footer says. unpacked: bytes of all columns; chunks: (begin, end) of each column chunk in the file; deltas: the columns
+    with chunks of strings as differences from the ones before them.
+    """
 
     rows: int
     columns: tuple[str, ...]
     unpacked: int
     chunks: tuple[tuple[int, int], ...]
+    deltas: tuple[str, ...]
 
 
 def declared(footer: bytes) -> Declared:
@@ -39,9 +43,10 @@ def declared(footer: bytes) -> Declared:
         if any(e.get(_CHILDREN) or e.get(_REPETITION) == _REPEATED for e in elements):
             raise ValueError("nested")
         names = tuple(e[_NAME].decode() for e in elements)
-        columns = [chunk[_METADATA] for group in metadata.get(_GROUPS, []) for chunk in group[_CHUNKS]]
-        chunks = tuple(map(_chunk, columns))
-        return Declared(int(metadata[_ROWS]), names, sum(max(c[_UNPACKED], 0) for c in columns), chunks)
+        groups = [[chunk[_METADATA] for chunk in group[_CHUNKS]] for group in metadata.get(_GROUPS, [])]
+        columns = [column for group in groups for column in group]
+        deltas = {name for group in groups for name, column in zip(names, group) if _DELTAS.intersection(column.get(_ENCODINGS, []))}
+        return Declared(int(metadata[_ROWS]), names, sum(max(c[_UNPACKED], 0) for c in columns), tuple(map(_chunk, columns)), tuple(sorted(deltas)))
     except (AttributeError, IndexError, KeyError, TypeError):
         raise ValueError("footer") from None
 
@@ -64,8 +69,8 @@ def largest_page(file: io.RawIOBase, begin: int, end: int) -> int:
 
 
 def _chunk(column: dict[int, Any]) -> tuple[int, int]:
-    pages = [column[_DATA_PAGE], column.get(_DICTIONARY_PAGE) or column[_DATA_PAGE]]  # some writers put 0 for none
-    begin = min(pages)
+    pages = [at for at in (column[_DATA_PAGE], column.get(_DICTIONARY_PAGE)) if at]  # 0 is none: Arrow's data page, of a group without rows
+    begin = min(pages, default=0)
     if begin < 0 or column[_PACKED] < 0:
         raise ValueError("offset")
     return begin, begin + column[_PACKED]

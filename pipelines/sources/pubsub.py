@@ -26,6 +26,7 @@ __all__ = ["Gone", "Received", "Subscription", "subscriber"]
 _MOST_MESSAGES = 1000  # that the service gives in one answer
 _POLL: Seconds = 30.0  # how long a pull waits at the service; messages of one that is given up are lost for an ack deadline
 _CALL: Seconds = 10.0  # how long any other call may take
+_KEEP: Seconds = 2.5  # how long those of the thread that keeps leases may take at least: a quarter of the shortest ack deadline
 _FEW, _GATHER = 50, 0.02  # pulls that bring so few messages follow each other in so many seconds: each costs as much as fifty messages
 _QUIET: Seconds = 1.0  # after so long without a message the service is asked whether there is any
 _SLICE: Seconds = 0.1  # how soon a stop is seen
@@ -59,12 +60,13 @@ class Subscription:
         self._threads = [threading.Thread(target=self._guarded, args=(loop,), daemon=True) for loop in (self._pull, self._pull, self._keep)]
         self._senders = ThreadPoolExecutor(_SENDERS, "acknowledge")
 
-    def check(self, patience: Seconds = 10.0) -> None:
+    def check(self, patience: Seconds = 30.0) -> None:
         """Reads the ack deadline. Raises Misconfigured where the subscription cannot be read, or not be reached for so long."""
         self.deadline = self._calls.ack_deadline(patience, self._clock, self._ending.wait)
 
     def start(self) -> None:
         """Begins to pull ahead."""
+        self._quiet_since = self._probed = self._clock()
         for thread in self._threads:
             thread.start()
 
@@ -198,14 +200,19 @@ class Subscription:
             self._extend(due, self.deadline)
             if ask:
                 self._probed = now
-                self._ask(1, min(_CALL, self.deadline / 4), at_once=True)
+                self._ask(1, self._soon, at_once=True)
+
+    @property
+    def _soon(self) -> Seconds:
+        """How long the thread that keeps leases waits for an answer: others are due meanwhile."""
+        return min(_CALL, max(self.deadline / 4, _KEEP))
 
     def _extend(self, ack_ids: list[str], seconds: Seconds) -> None:
         """New deadlines, from now on. Those that fail are due again; those that are given back come in their time."""
         for part in parts(ack_ids):
             now = self._clock()
             try:
-                self._calls.modify(part, seconds, min(_CALL, self.deadline / 4))
+                self._calls.modify(part, seconds, self._soon)
             except GoogleAPICallError as error:
                 self._met(error)
                 return

@@ -31,7 +31,7 @@ def subscriber(endpoint: str = "", environment: Mapping[str, str] = os.environ) 
     return cast(SubscriberClient, connect(_SUBSCRIBER, endpoint, environment))
 
 
-def await_ready(client: PublisherClient | SubscriberClient, seconds: float = 10.0) -> None:
+def await_ready(client: PublisherClient | SubscriberClient, seconds: float = 30.0) -> None:
     """Returns as soon as the client is connected. Raises Misconfigured where it is not in so many seconds."""
     transport: Any = client.transport
     try:

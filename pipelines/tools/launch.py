@@ -94,6 +94,8 @@ class _Launch:
             raise Misconfigured([Fault(f"job {self.name}", f"runs more than once: {', '.join(f'{job.id} is {job.state}' for job in there)}",
                                        "wait until an update is through; or end one by its id: gcloud dataflow jobs cancel ID "
                                        f"--region={self.profile.region} --project={self.profile.project}")])
+        if self.options.action in STREAMS and there[0].state == "RUNNING" and not there[0].streaming:
+            raise Misconfigured([Fault(f"job {self.name}", f"is a batch job: {there[0].id}", STREAMS[self.options.action])])
         if states and there[0].state not in states:
             raise Misconfigured([Fault(f"job {self.name}", f"is {there[0].state}, and not yet or no more to be updated",
                                        "wait until `penstock launch status` tells that it is RUNNING; where it ends, start it anew")])

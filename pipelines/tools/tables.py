@@ -10,7 +10,7 @@ from schemas import bigquery
 from schemas.errors import Fault, Misconfigured, Transient
 from schemas.views import ddl as ddl_of_view
 
-_PATIENCE = Patience(seconds=15.0)
+_PATIENCE = Patience(seconds=30.0)
 _KEPT = {"expirationTime": "the table's expiration", "labels": "labels", "encryptionConfiguration": "the key", "tableConstraints": "constraints"}
 
 

@@ -26,7 +26,7 @@ from pipelines.sources import gcs
 from schemas.errors import Fault, Misconfigured
 from transforms.channel import is_loopback
 
-SECONDS = 10.0
+_SECONDS, _HERE = 10.0, 120.0  # that a call waits; and for a stand-in, which refuses at once where it is away
 _SCOPE = ["https://www.googleapis.com/auth/cloud-platform"]
 _AWAY = (exceptions.ServerError, exceptions.TooManyRequests, exceptions.RetryError, requests.exceptions.RequestException, TransportError, ConnectionError)
 
@@ -67,6 +67,7 @@ class Clients:
             raise Misconfigured([Fault("--endpoint", "is not on this machine", "give http://localhost:PORT, or leave it out for Google's own")])
         self.project, self.endpoint, self.account = project, endpoint.rstrip("/"), account
         self._storage, self.away = storage_endpoint, away
+        self.seconds = _HERE if endpoint or storage_endpoint else _SECONDS
         self._known: dict[tuple[Any, ...], Any] = {}
 
     @cached_property
@@ -125,7 +126,7 @@ class Clients:
 
     def bucket_location(self, name: str) -> str:
         """Where a bucket lies, in small letters; asked once. Raises NotFound, NotChecked."""
-        bucket = self._once(("location", name), lambda: asked(lambda: self.storage.get_bucket(name, timeout=SECONDS, retry=None)))
+        bucket = self._once(("location", name), lambda: asked(lambda: self.storage.get_bucket(name, timeout=self.seconds, retry=None)))
         return str(bucket.location or "").lower()
 
     def _once(self, question: tuple[Any, ...], ask: Callable[[], T]) -> T:
@@ -151,14 +152,14 @@ _CLIENTS: dict[str, Any] = {"project": ProjectsClient, "subscription": Subscribe
 def _granted(clients: Clients, kind: str, name: str, permissions: tuple[str, ...]) -> set[str]:
     if kind in _CLIENTS:
         request = {"resource": name if kind != "project" else f"projects/{name}", "permissions": list(permissions)}
-        return set(clients.rest(_CLIENTS[kind]).test_iam_permissions(request=request, timeout=SECONDS, retry=None).permissions)
+        return set(clients.rest(_CLIENTS[kind]).test_iam_permissions(request=request, timeout=clients.seconds, retry=None).permissions)
     if kind == "bucket":
-        return set(clients.storage.bucket(name).test_iam_permissions(list(permissions), timeout=SECONDS, retry=None))
+        return set(clients.storage.bucket(name).test_iam_permissions(list(permissions), timeout=clients.seconds, retry=None))
     if kind == "table":
-        return set(clients.bigquery.test_iam_permissions(name, list(permissions), retry=None, timeout=SECONDS).get("permissions", ()))
+        return set(clients.bigquery.test_iam_permissions(name, list(permissions), retry=None, timeout=clients.seconds).get("permissions", ()))
     service, path = (("artifactregistry.googleapis.com", f"v1/{name}") if kind == "repository"
                      else ("iam.googleapis.com", f"v1/projects/-/serviceAccounts/{name}"))
-    answer = clients.session.post(clients.url(service, f"{path}:testIamPermissions"), json={"permissions": list(permissions)}, timeout=SECONDS)
+    answer = clients.session.post(clients.url(service, f"{path}:testIamPermissions"), json={"permissions": list(permissions)}, timeout=clients.seconds)
     return set(answered(answer).json().get("permissions", ()))
 
 

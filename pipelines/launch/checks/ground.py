@@ -6,7 +6,7 @@ from google.api_core import exceptions
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.resourcemanager_v3 import ProjectsClient
 
-from pipelines.launch.checks.clients import SECONDS, NotChecked, answered, asked
+from pipelines.launch.checks.clients import NotChecked, answered, asked
 from pipelines.launch.checks.setting import Setting
 from schemas.errors import Fault
 
@@ -23,7 +23,7 @@ def subnetwork(setting: Setting) -> list[Fault]:
     project, region, name = match[1] or setting.profile.project, match[2], match[3]
     url = setting.launcher.url("compute.googleapis.com", f"compute/v1/projects/{project}/regions/{region}/subnetworks/{name}")
     try:
-        found = asked(lambda: answered(setting.launcher.session.get(url, timeout=SECONDS))).json()
+        found = asked(lambda: answered(setting.launcher.session.get(url, timeout=setting.launcher.seconds))).json()
     except exceptions.NotFound:
         return [Fault(f"{setting.where}: subnetwork", "is not there", "make it (infra/ does), or correct the profile")]
     if setting.profile.public_ips or found.get("privateIpGoogleAccess") is True:
@@ -37,9 +37,10 @@ def job_key(setting: Setting) -> list[Fault]:
     key = setting.profile.kms_key
     if key == "none":
         return []
-    project = asked(lambda: setting.launcher.rest(ProjectsClient).get_project(name=f"projects/{setting.profile.project}", timeout=SECONDS, retry=None))
+    there, given = setting.launcher, {"timeout": setting.launcher.seconds, "retry": None}
+    project = asked(lambda: there.rest(ProjectsClient).get_project(name=f"projects/{setting.profile.project}", **given))
     try:
-        policy = asked(lambda: setting.launcher.rest(KeyManagementServiceClient).get_iam_policy(request={"resource": key}, timeout=SECONDS, retry=None))
+        policy = asked(lambda: there.rest(KeyManagementServiceClient).get_iam_policy(request={"resource": key}, **given))
     except exceptions.NotFound:
         return [Fault(f"{setting.where}: kms_key", "is not there", "make it (infra/ does), or correct the profile")]
     number = project.name.rpartition("/")[2]

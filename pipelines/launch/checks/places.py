@@ -6,7 +6,7 @@ from typing import Any
 
 from google.api_core import exceptions
 
-from pipelines.launch.checks.clients import BUCKET, SECONDS, NotChecked, answered, asked, bucket_of
+from pipelines.launch.checks.clients import BUCKET, NotChecked, answered, asked, bucket_of
 from pipelines.launch.checks.roles import output_of
 from pipelines.launch.checks.setting import Setting
 from pipelines.launch.template_check import judged
@@ -30,7 +30,7 @@ def dataset_location(setting: Setting) -> tuple[str, str]:
         named = dataset(output_of(setting))
     except Misconfigured:
         raise NotChecked("the output is no dataset of BigQuery") from None
-    found = asked(lambda: setting.launcher.bigquery.get_dataset(f"{named.project}.{named.name}", retry=None, timeout=SECONDS))
+    found = asked(lambda: setting.launcher.bigquery.get_dataset(f"{named.project}.{named.name}", retry=None, timeout=setting.launcher.seconds))
     return f"bq://{named.project}.{named.name}", str(found.location or "").lower()
 
 
@@ -75,7 +75,7 @@ def _restricted(setting: Setting) -> list[Fault]:
     """The dataset for values in clear lies where the job runs."""
     name = setting.option("destination").removeprefix("bq://").rpartition(".")[0]
     try:
-        found = asked(lambda: setting.launcher.bigquery.get_dataset(name, retry=None, timeout=SECONDS))
+        found = asked(lambda: setting.launcher.bigquery.get_dataset(name, retry=None, timeout=setting.launcher.seconds))
     except exceptions.NotFound:
         return [Fault(f"bq://{name}", "is no dataset", "make one for those alone who may see the values (infra/ makes one)")]
     where = str(found.location or "").lower()
@@ -104,7 +104,7 @@ def template(setting: Setting) -> list[Fault]:
     match = BUCKET.fullmatch(path)
     assert match  # the profile's pattern
     try:
-        content = asked(lambda: setting.launcher.objects.bucket(match[1]).blob(match[2]).download_as_bytes(timeout=SECONDS, retry=None))
+        content = asked(lambda: setting.launcher.objects.bucket(match[1]).blob(match[2]).download_as_bytes(timeout=setting.launcher.seconds, retry=None))
     except exceptions.NotFound:
         return [Fault(path, "is not there", f"write it: penstock spec --job={setting.job} --image={setting.profile.image} --output={path}")]
     return [fault for fault in judged(setting.profile, content) if fault.where.removeprefix("parameters.") not in setting.wanted.amiss]
@@ -148,7 +148,7 @@ def _registry(setting: Setting, host: str, path: str, digest: str) -> dict[str, 
                         "application/vnd.docker.distribution.manifest.v2+json", "application/vnd.docker.distribution.manifest.list.v2+json"))
     url = setting.launcher.url(host, path)
     try:
-        answer = asked(lambda: answered(setting.launcher.session.get(url, timeout=SECONDS, headers={"Accept": accept})))
+        answer = asked(lambda: answered(setting.launcher.session.get(url, timeout=setting.launcher.seconds, headers={"Accept": accept})))
     except exceptions.NotFound:
         raise Misconfigured([Fault(f"{setting.where}: image", "is not in its registry", "push it, or correct the digest")]) from None
     if "sha256:" + hashlib.sha256(answer.content).hexdigest() != digest:
