@@ -93,7 +93,7 @@ def _run(options: BatchOptions, parts: graph.Parts, given: PipelineOptions, lake
         row = lake.ledger(lake.run)
     except Exception as error:  # whatever it is, its text may hold a row: say where, not what
         lost = lake.lost() or VERDICT.told() or (str(error) if isinstance(error, (Failed, Transient)) else "")
-        state = f"run {lake.run} is not done, and --run={lake.run} tries it again" if isinstance(lake, Replacement) else "the tables are as they were"
+        state = lake.state() if isinstance(lake, Replacement) else "the tables are as they were"
         print(f"penstock batch failed; {state}: {lost or frames(error)}", file=sys.stderr)
         return 1
     return _tell(options, row)

@@ -8,9 +8,9 @@ from hypothesis import HealthCheck, settings
 
 from pipelines.tools.generate import write
 from tests.dlp_world import World, dlp_world
+from tests.key_folders import settled
 from tests.pubsub_emulator import MISSING, emulator
 from tests.pubsub_server import Broker
-from transforms import keys
 from transforms.keys import Keys
 
 # The same examples each time, and no failure because a machine was slow; to look for others: pytest --hypothesis-profile=seek
@@ -38,7 +38,7 @@ def census(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def key_folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("k") / "keys"
-    keys.make(folder)
+    settled(folder)
     return folder
 
 

@@ -18,7 +18,7 @@ from tests.http_serving import Server
 
 class World:
     """What there is. withheld: {part of a path: permissions that are not granted there}; places: of buckets and datasets, by name; status: {part of a
-    path: HTTP status that is answered}; private_access: of the subnetwork; users: of the job's key; objects: by "bucket/name"; blobs: of the registry, by digest; asked: "METHOD path" of each request.
+    path: HTTP status that is answered}; instead: {part of a path: what somebody answers in Google's place}; private_access: of the subnetwork; users: of the job's key; objects: by "bucket/name"; blobs: of the registry, by digest; asked: "METHOD path" of each request.
     """
 
     def __init__(self, contract: Contract, place: str = "europe-west4") -> None:
@@ -27,6 +27,7 @@ class World:
                        for name, table in bigquery.tables(contract).items()}
         self.private_access = True
         self.users = [f"serviceAccount:service-77@{name}.iam.gserviceaccount.com" for name in ("dataflow-service-producer-prod", "compute-system")]
+        self.instead: dict[str, bytes] = {}
         self.objects: dict[str, bytes] = {}
         self.blobs: dict[str, bytes] = {}
         self.asked: list[str] = []
@@ -48,6 +49,9 @@ class World:
         for part, status in self.status.items():
             if part in path:
                 return status, b"{}"
+        for part, content in self.instead.items():
+            if part in path:
+                return 200, content
         if path.endswith((":testIamPermissions", "/iam/testPermissions")):
             wanted = query.get("permissions") or json.loads(body)["permissions"]
             withheld = {p for part, names in self.withheld.items() if part in path for p in names}

@@ -1,6 +1,5 @@
 """What is run and watched for leaks on the ways into BigQuery and back: services that quote rows in their errors and keep what they are sent."""
 
-import hashlib
 import json
 import logging
 import os
@@ -26,6 +25,7 @@ from tests.bigquery_store import Refused
 from tests.bigquery_write_server import BigQueryWrite
 from tests.bigquery_write_server import Fault as WriteFault
 from tests.gcs_server import Storage
+from tests.key_folders import settled
 from tests.pubsub_server import Broker
 from tests.replaying import loosened
 from tests.runs import Seen, look, run
@@ -191,12 +191,6 @@ def cells(rows: list[dict[str, Any]]) -> Iterator[bytes]:
     """Each value of each row."""
     for row in rows:
         yield from (value if isinstance(value, bytes) else str(value).encode() for value in row.values())
-
-
-def settled(folder: Path) -> None:
-    """Makes a key folder whose master key is the same each time: in hashes and tokens of random keys, the digits of a secret may stand by chance."""
-    keys.make(folder)
-    (folder / keys.MASTER).write_bytes(hashlib.sha256(folder.name.encode()).digest())
 
 
 def lines() -> list[bytes]:

@@ -11,6 +11,7 @@ Code = grpc.StatusCode
 STATUSES = {"unavailable": (Code.UNAVAILABLE, "The service was unable to fulfill your request. Please try again."),
             "internal": (Code.INTERNAL, "Internal error encountered."),
             "exhausted": (Code.RESOURCE_EXHAUSTED, "Quota exceeded."),
+            "cancelled": (Code.CANCELLED, "The operation was cancelled."),
             "permission": (Code.PERMISSION_DENIED, "User not authorized to perform this action."),
             "unauthenticated": (Code.UNAUTHENTICATED, "Request had invalid authentication credentials.")}
 ACTS = ("lost", "late", "hang", "deleted")

@@ -49,6 +49,16 @@ def test_a_job_that_fails_says_so(made, census, key_folder, capsys) -> None:
     assert made.ask("select count(*) as n, count(distinct run) as runs from ds.runs") == [{"n": 1, "runs": 1}]
 
 
+def test_a_run_out_of_balance_is_not_told_to_be_tried_again(made, census, key_folder, capsys) -> None:
+    made.faults = [Fault("load ds.events", "loses")]
+    given = job(made, census, key_folder, "--partition=2026-03-02", "--run=mine")
+    assert main(given) == 1
+    told = capsys.readouterr().err
+    assert "run mine ended out of balance: BigQuery holds other rows than were written: events of 2026-03-02" in told and "tries it again" not in told
+    assert "start a run under an id of its own" in told
+    assert main(given) == 2 and "is in the ledger already, and its books did not balance" in capsys.readouterr().err
+
+
 def test_staging_that_cannot_be_written_is_named(made, census, key_folder, tmp_path, capsys) -> None:
     with Storage(tmp_path / "gcs", "there") as storage:
         assert main(job(made, census, key_folder, "--partition=2026-03-02", "--staging=gs://nowhere/x", f"--storage_endpoint={storage.url}")) == 1

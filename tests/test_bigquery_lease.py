@@ -253,7 +253,7 @@ def test_a_backfill_refuses_a_day_that_another_run_writes(service, key_folder, t
     assert held(Place(connect("project", service.url), "EU", QUICK), HERE, [DAY, NEXT]) == {}
     assert run(tmp_path, *given).code == 0
     other = run(tmp_path, *(a.replace("project.ds", "project.none") for a in given))
-    assert other.code == 2 and "BigQuery does not show who writes the tables: notFound" in other.text()
+    assert other.code == 2 and "bq://project.none: is no dataset" in other.text()
 
 
 def test_a_run_whose_day_was_taken_meanwhile_loads_nothing(service, census, key_folder, capsys) -> None:

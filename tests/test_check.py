@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pipelines.__main__ import main
-from pipelines.launch.checks import every
+from pipelines.launch.checks import every, here
 from pipelines.launch.checks.clients import Clients, NotChecked
 from pipelines.launch.checks.permissions import PROCESSES, RUNS_AS
 from pipelines.launch.checks.places import LOCK_LABEL, together
@@ -181,6 +181,27 @@ def test_a_registry_that_answers_something_else(launch) -> None:
 def test_an_emulator_would_ride_along(launch, variable) -> None:
     code, results = launch.checked(environment={variable: "localhost:9"})
     assert code == 2 and f"unset {variable}" in wrong(results)["emulators and local keys"]
+
+
+def test_emulators_that_are_set_here_lead_no_question_astray(tmp_path, launch) -> None:
+    launch.path.write_text(yaml.safe_dump(launch.profile))
+    with served(launch.world) as url:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **{name: "localhost:9" for name in here.EMULATORS}}
+        done = subprocess.run([sys.executable, "-m", "pipelines", "check", "--job=stream", f"--profile={launch.path}", f"--lock={launch.lock}", f"--endpoint={url}"],
+                              cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "") and all(f"unset {name}" in done.stdout for name in here.EMULATORS)
+    assert f"21 ok, {len(here.EMULATORS)} faults, 1 not checked" in done.stdout  # the quotas: no rate is given
+
+
+@pytest.mark.parametrize("content", [b"<html>Log in to use this network</html>", b"[]"])
+@pytest.mark.parametrize("part, check_name", [
+    ("subscriptions/census", "worker: subscription"), ("serviceAccounts", "launcher: service account"), ("/b/my-staging", "locations of buckets"),
+    ("/subnetworks/", "subnetwork"), ("/datasets/penstock", "location of the dataset"), ("/tables/events", "tables"), ("secrets/", "worker: keys"),
+    ("cryptoKeys/dataflow", "who uses the job's key")])
+def test_what_is_no_answer_of_googles_is_told_as_such(launch, part, check_name, content) -> None:
+    launch.world.instead[part] = content
+    results = launch.checked()[1]
+    assert results[check_name].state != OK and not results[check_name].reason.startswith("Log in"), results[check_name]
 
 
 @pytest.mark.parametrize("parameters, words", [

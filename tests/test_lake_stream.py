@@ -1,4 +1,7 @@
 import os
+import subprocess
+import sys
+import threading
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -6,10 +9,11 @@ import pyarrow as pa
 import pytest
 
 from pipelines.sinks.lake import Lake
-from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, by_day, conform, place
+from pipelines.sinks.lake_files import EVENTS_TABLE, FAILURES_TABLE, WriteEvents, _WriteFn, by_day, conform, place
 from pipelines.sinks.lake_stream import RENEWED, Finished, Moved, StreamLake
+from schemas.arrow import stored_columns
 from schemas.errors import Misconfigured
-from tests.lakes import CONTRACT, events, failures, one_run
+from tests.lakes import CONTRACT, DAY, NEXT, events, failures, one_run
 from transforms.batch import with_column
 from transforms.ledger import LedgerRow, Tally
 
@@ -124,3 +128,39 @@ def test_the_connection_is_opened_anew_from_time_to_time(tmp_path: Path) -> None
         assert commit(lake, 2, range(5, 9)).stored == 4 and lake.state().number == 2
         lake.keep_up()
     assert Lake.reader(str(tmp_path / "out")).query("select count(*) as n from events").to_pylist() == [{"n": 9}]
+
+
+def test_what_waits_to_the_end_of_a_bundle_is_written_without_a_thread(tmp_path: Path) -> None:
+    """A run of a stream is one bundle: each thread of its own has a stack and a heap."""
+    step = WriteEvents(str(tmp_path), "r", stored_columns(CONTRACT))
+    write = _WriteFn(step.folder, step.run, EVENTS_TABLE, step.columns, step.buffer_bytes)
+    write.setup()
+    before = set(threading.enumerate())
+    write.start_bundle()
+    write.process(events(range(5), DAY))
+    write.process(events(range(5, 9), NEXT))
+    written = [found.value for found in write.finish_bundle()]
+    assert set(threading.enumerate()) <= before
+    assert [(file.day, file.rows) for file in written] == [(DAY.isoformat(), 5), (NEXT.isoformat(), 4)]
+    write.teardown()
+
+
+WINDOWS = """
+import os, duckdb, pyarrow as pa
+from pipelines.sinks.lake_windows import change
+from transforms.pane_changes import Changes, gone
+connection = duckdb.connect(config={"threads": 1})
+connection.execute("ATTACH ':memory:' AS lake; CREATE TABLE lake.windows (key VARCHAR, window_start TIMESTAMPTZ, n BIGINT)")
+rows = pa.RecordBatch.from_pydict({"key": ["a", "b", None], "window_start": pa.array([0, 10, 20], pa.timestamp("us", "UTC")), "n": [1, 2, 3]})
+threads = set(os.listdir("/proc/self/task"))
+change(connection, Changes(rows, gone([])))
+change(connection, Changes(rows.slice(0, 1), gone([("a", 0), (None, 20)])))
+assert connection.execute("SELECT key, n FROM lake.windows ORDER BY key").fetchall() == [("a", 1), ("b", 2)]
+assert set(os.listdir("/proc/self/task")) == threads, "Arrow has begun a thread a core, for good"
+"""
+
+
+def test_windows_go_and_come_without_threads_of_arrows() -> None:
+    """In a process of its own: elsewhere they may be there already."""
+    done = subprocess.run([sys.executable, "-c", WINDOWS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

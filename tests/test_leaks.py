@@ -30,7 +30,7 @@ from pipelines.sources.files import ReadFiles
 from pipelines.sources.listing import listed
 from schemas.contract import load
 from tests.failing_model import failing_contract
-from tests.leaking import settled
+from tests.key_folders import settled
 from tests.pubsub_server import Broker
 from tests.runs import Seen, run
 from tests.scan import Scan, forms, pieces, views

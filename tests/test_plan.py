@@ -143,6 +143,19 @@ def test_bytes_and_cpu_can_be_given(capsys) -> None:
     assert plan["stored_bytes"] == pytest.approx(sample["stored_bytes"] * 1184 / sample["event_bytes"])
 
 
+def test_a_quota_of_nothing_is_told_in_json_that_everybody_reads(tmp_path, capsys) -> None:
+    path = profile(tmp_path, quotas={"compute_cpus": 0})
+    assert main(["plan", "--contract=census", "--rate=100", f"--profile={path}", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out, parse_constant=lambda word: pytest.fail(f"{word} is no JSON"))
+    assert (by_name(plan)["compute_cpus"]["given"], by_name(plan)["compute_cpus"]["share"], plan["raise_first"][0]["name"]) == (0, None, "compute_cpus")
+
+
+@pytest.mark.parametrize("machine_type", ["n2-standard-0", "n2-standard-00", "n2-standard-1000", "custom-4-8192", "m1-megamem-96"])
+def test_a_machine_whose_size_its_name_does_not_tell_is_refused(tmp_path, capsys, machine_type: str) -> None:
+    assert main(["plan", "--contract=census", "--rate=100", f"--profile={profile(tmp_path, machine_type=machine_type)}"]) == 2
+    assert "machine_type: is of a family whose size a plan does not know" in capsys.readouterr().err
+
+
 def test_all_that_is_wrong_is_told_at_once(capsys, tmp_path) -> None:
     path = profile(tmp_path, machine_type="x9-mega-2", quotas={"cpus": 4}, parameters={"wait": "long"})
     assert main(["plan", "--contract=nothing", "--rate=5", f"--profile={path}"]) == 2

@@ -15,7 +15,7 @@ from tests.contracts import plain_contract
 from tests.dlp_contract import OVER_90, Addresses, batch, key, rule
 from tests.dlp_faults import FaultPlan
 from tests.dlp_world import PATIENT, World
-from transforms import keys
+from tests.key_folders import settled
 from transforms.engines.local import LocalEngine
 from transforms.engines.reversal import needs, reversals
 from transforms.engines.reversal_dlp import DlpReverser, Reversing
@@ -90,7 +90,7 @@ def dlp(world: World, columns: tuple[str, ...] = COLUMNS, **changed: Any) -> Rev
 
 
 def other_ring(folder: Path) -> Keys:
-    keys.make(folder)
+    settled(folder)
     return Keys(str(folder))
 
 

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from datetime import date, timedelta
 
 import numpy as np
@@ -5,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms.deduplicate import CONFLICT, KEEP, REPEAT, deduplicate
-from transforms.marks import Marks
+from transforms.marks import Marks, joined, merged
 from transforms.seen import Failed, Seen
 
 DAY = 86_400_000_000
@@ -57,6 +59,40 @@ def test_runs_with_what_was_seen_are_one_run_over_all(rows, sizes, data) -> None
             case 1:
                 seen = Seen(tables.load, tables.days(), horizon)
     assert verdicts == deduplicate(marks(rows), horizon).tolist()
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(*[st.lists(st.tuples(st.integers(0, 9), st.integers(0, 99), st.integers(0, 99)), max_size=30)] * 2)
+def test_two_that_are_merged_are_joined(first, second) -> None:
+    both = by_id(first), by_id(second)
+    assert [column.tolist() for column in merged(*both)] == [column.tolist() for column in joined(both)]
+
+
+GROWING = """
+from pathlib import Path
+import numpy as np
+from datetime import timedelta
+from transforms.marks import Marks
+from transforms.seen import Seen
+def resident():
+    return next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+seen, draw, most = Seen(lambda day: None, [], timedelta(days=1)), np.random.default_rng(1), 0
+def run(number):
+    seen.add(Marks(*draw.integers(-2**62, 2**62, (2, 2_000)), np.full(2_000, number)))
+for number in range(40):
+    run(number)
+start = resident() - seen.rows() * 24
+for number in range(40, 600):
+    run(number)
+    most = max(most, resident() - start - seen.rows() * 24)
+print(most)
+"""
+
+
+def test_what_is_held_takes_24_bytes_a_row_and_no_more() -> None:
+    """Though what is held is merged again and again: the heap keeps no holes where the parts were."""
+    done = subprocess.run([sys.executable, "-c", GROWING], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 8_000_000, "of 29 MB at the end"
 
 
 def test_a_day_is_read_once_and_only_when_a_row_needs_it() -> None:

@@ -208,9 +208,9 @@ class Stand:
 
 def killed_by_a_row(stand: Stand) -> list[int]:
     """Started until it ends by itself; the exit codes."""
-    codes = [stand.start().wait(240)]
+    codes = [stand.start().wait(600)]
     while codes[-1] != 0 and len(codes) < 9:
-        codes.append(stand.start().wait(240))
+        codes.append(stand.start().wait(600))
     return codes
 
 
@@ -219,7 +219,7 @@ def killed_from_outside(stand: Stand) -> dict[str, int]:
     hold = stand.folder / "hold"
     hold.touch()
     for _ in range(3):
-        job, ends = stand.start(), time.monotonic() + 240
+        job, ends = stand.start(), time.monotonic() + 600
         while not (stand.folder / str(job.pid)).exists():
             assert time.monotonic() < ends and job.poll() is None, "it takes no row in hand"
             time.sleep(0.02)
@@ -227,7 +227,7 @@ def killed_from_outside(stand: Stand) -> dict[str, int]:
         job.wait()
     told = orjson.loads((stand.out / RUNNING / TRYING).read_bytes())["deaths"]
     os.remove(hold)
-    assert stand.start().wait(240) == 0
+    assert stand.start().wait(600) == 0
     return {id: n for n, _, ids in told for id in ids}
 
 

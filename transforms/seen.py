@@ -12,7 +12,7 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from transforms.marks import Marks, joined
+from transforms.marks import Marks, joined, merged
 
 _EPOCH = date(1970, 1, 1)
 _DAY = 86_400_000_000  # microseconds
@@ -54,7 +54,7 @@ class Seen:
             chunks = self._chunks(day)
             chunks.append(Marks(*(column[days == day] for column in rows)).by_id())
             while len(chunks) > 1 and len(chunks[-2].ids) < 2 * len(chunks[-1].ids):
-                chunks[-2:] = [joined(chunks[-2:])]
+                chunks[-2:] = [merged(*chunks[-2:])]
 
     def forget(self, greatest: int) -> None:
         """Forgets what a row near this time (microseconds) cannot need; its day is read again where one does."""

@@ -125,7 +125,7 @@ def _unique(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique)
-_Strict.add_constructor("tag:yaml.org,2002:merge", yaml.SafeLoader.construct_yaml_str)  # << is a key that no profile has: what stands twice could not be told
+_Strict.add_constructor("tag:yaml.org,2002:merge", lambda _, node: str(node.value))  # << as any key, that no profile has: it would hide what stands twice
 
 
 def _mapping(path: str | Path, found: list[Fault]) -> dict[str, Any]:

@@ -55,13 +55,16 @@ def running_graph(options: Mapping[str, Any], endpoint: str = "") -> Graph:
         try:
             blob = gcs.client(endpoint).bucket(bucket).blob(name)
             content = blob.download_as_bytes(timeout=_SECONDS, end=_LARGEST, retry=DEFAULT_RETRY.with_timeout(_SECONDS))
-            return normal(beam_runner_api_pb2.Pipeline.FromString(content))
+            found = normal(beam_runner_api_pb2.Pipeline.FromString(content))
+            if found["transforms"]:
+                return found
+            problem, remedy = f"holds nothing: {path}", "look who writes into the staging bucket"
         except NotFound:
             problem, remedy = f"is not there any more: {path}", "drain the job and run it anew; keep what is staged as long as jobs run"
         except (GoogleAPIError, GoogleAuthError, RequestException) as error:
             problem, remedy = f"cannot be read from {path}: {type(error).__name__}", "let the account read the staging bucket; else check network and endpoint"
-        except DecodeError:
-            problem, remedy = f"is no graph: {path}", "look who writes into the staging bucket"
+        except (DecodeError, KeyError, TypeError, ValueError, RecursionError):  # another Beam's graph may hold what this one has no name for
+            problem, remedy = f"is no graph that this Beam can read: {path}", "look who writes into the staging bucket, and which Beam started the job"
     raise Misconfigured([Fault("the running job's graph", problem, remedy)])
 
 

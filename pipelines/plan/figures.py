@@ -95,7 +95,7 @@ DISK_GB = 30
 
 def machine(machine_type: str, disk_gb: int, where: str) -> Machine:
     """A machine type as a worker. Raises Misconfigured where its size does not follow from its name."""
-    match = re.fullmatch(r"([a-z0-9]+)-(standard|highmem|highcpu)-(\d{1,3})", machine_type)
+    match = re.fullmatch(r"([a-z0-9]+)-(standard|highmem|highcpu)-([1-9][0-9]{0,2})", machine_type)
     if not match or match[1] not in _MEMORY:
         raise Misconfigured([Fault(f"{where}: machine_type", "is of a family whose size a plan does not know",
                                    f"plan with a standard, highmem or highcpu machine of {', '.join(_MEMORY)}")])

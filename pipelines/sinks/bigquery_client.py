@@ -27,8 +27,8 @@ EMULATOR = "BIGQUERY_EMULATOR_HOST"
 AGAIN = frozenset({"rateLimitExceeded", "backendError", "internalError", "badGateway", "jobBackendError", "jobInternalError", "jobRateLimitExceeded"})
 """Words of BigQuery's for what may pass."""
 CONNECTION = (ConnectionError, requests.exceptions.ConnectionError, requests.exceptions.Timeout, requests.exceptions.ChunkedEncodingError,
-              TransportError)
-"""What says that nobody answered."""
+              requests.exceptions.InvalidJSONError, TransportError)
+"""What says that nobody answered, or somebody else did: a page of a proxy's in place of BigQuery's JSON."""
 
 T = TypeVar("T")
 

@@ -66,6 +66,11 @@ def verdict(folder: str) -> Path:
     return Path(folder) / "verdict"
 
 
+def unbalanced(folder: str) -> Path:
+    """What is there where the run is in the ledger, out of balance."""
+    return Path(folder) / "unbalanced"
+
+
 def commit(place: Place, request: Request, staged: Iterable[Staged], tallies: Iterable[Tally], clock: Callable[[], datetime] = utc_now,
            at: Callable[[str], None] = lambda step: None) -> LedgerRow:
     """Commits a run once: a second try finds it in the ledger and answers that row.
@@ -86,6 +91,8 @@ def commit(place: Place, request: Request, staged: Iterable[Staged], tallies: It
         left = f"; {', '.join(loaded)} of {len(request.days)} days had been replaced" if loaded and not isinstance(error, Unbalanced) else ""
         if request.folder:
             verdict(request.folder).write_text(f"{error}{left}")
+            if isinstance(error, Unbalanced):
+                unbalanced(request.folder).touch()
         raise
 
 
@@ -136,7 +143,8 @@ def _commit(place: Place, request: Request, staged: list[Staged], tallies: list[
     at("runs")
     _record(place, request, row, balanced=not problems)
     if problems:
-        raise Unbalanced(f"BigQuery holds other rows than were written: {', '.join(problems)}; another run may have replaced them meanwhile")
+        raise Unbalanced(f"BigQuery holds other rows than were written: {', '.join(problems)}; another run may have replaced them meanwhile; "
+                         "start a run under an id of its own")
     at("done")
     return row
 

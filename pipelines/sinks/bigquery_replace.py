@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from pipelines.sinks.bigquery import Dataset, dataset
 from pipelines.sinks.bigquery_client import Patience, connect
-from pipelines.sinks.bigquery_commit import Commit, Request, verdict
+from pipelines.sinks.bigquery_commit import Commit, Request, unbalanced, verdict
 from pipelines.sinks.bigquery_files import StageRows, withdraw
 from pipelines.sinks.bigquery_jobs import Failed, Place
 from pipelines.sinks.bigquery_lease import Lease, held
@@ -149,6 +149,10 @@ class Replacement:
         """Why the commit of this run failed; None where it did not."""
         path = verdict(self._folder)
         return path.read_text() if path.exists() else None
+
+    def state(self) -> str:
+        """How this run stands after it failed: one whose books did not balance is in the ledger, and is not tried again."""
+        return f"run {self.run} {'ended out of balance' if unbalanced(self._folder).exists() else f'is not done, and --run={self.run} tries it again'}"
 
     def ledger(self, run: str) -> LedgerRow:
         """A run's row of the ledger. Raises Failed, also where it is not there, or Transient."""

@@ -15,8 +15,8 @@ from transforms.formats.messages import Message
 
 Seconds = float
 Code = grpc.StatusCode
-AGAIN = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.ABORTED)
-"""What may pass."""
+AGAIN = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.RESOURCE_EXHAUSTED, Code.ABORTED, Code.CANCELLED)
+"""What may pass. CANCELLED is what a server that ends says now and then of the calls that it drops."""
 _MOST_BYTES = 500_000  # of ack ids in a request: the service takes 524,288 bytes
 _PullRequest, _AcknowledgeRequest, _ModifyRequest = (t.pb() for t in (types.PullRequest, types.AcknowledgeRequest, types.ModifyAckDeadlineRequest))
 _NEVER = {

@@ -7,7 +7,7 @@ from pipelines.contracts import load
 from pipelines.flags import attempt
 from pipelines.launch.profile import read
 from pipelines.options import StreamOptions
-from pipelines.plan.model import raised_first
+from pipelines.plan.model import Need, raised_first
 from pipelines.plan.reckoning import Plan, Rate, ground, reckon
 from pipelines.plan.sample import measure
 from pipelines.starting import Faults
@@ -70,6 +70,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}"
 
 
+def _share(need: Need) -> float | None:
+    """As JSON has it, which knows no infinity: None where nothing is given, or nobody knows what is."""
+    return need.share if need.quota.given else None
+
+
 def as_json(plan: Plan) -> dict[str, Any]:
     """The plan as plain data."""
     load_ = plan.load
@@ -78,9 +83,9 @@ def as_json(plan: Plan) -> dict[str, Any]:
         "stored_bytes": load_.stored_bytes, "engine": "dlp" if load_.dlp else "local", "write": load_.write, "wait_seconds": load_.wait,
         "machine_type": plan.machine_type, "workers": plan.workers,
         "cpu_seconds_per_1000": plan.constants.cpu_seconds * 1_000, "cpu_from": plan.likeness,
-        "needs": [{"name": n.quota.name, "needed": n.needed, "given": n.quota.given, "share": n.share, "unit": n.quota.unit, "source": n.quota.source}
+        "needs": [{"name": n.quota.name, "needed": n.needed, "given": n.quota.given, "share": _share(n), "unit": n.quota.unit, "source": n.quota.source}
                   for n in plan.needs],
-        "raise_first": [{"name": n.quota.name, "share": n.share, "remedy": n.quota.remedy} for n in raised_first(plan.needs)],
+        "raise_first": [{"name": n.quota.name, "share": _share(n), "remedy": n.quota.remedy} for n in raised_first(plan.needs)],
         "costs": [{"name": c.price.name, "part": c.price.part, "quantity": c.quantity, "unit": c.price.unit, "usd": round(c.dollars, 2)}
                   for c in plan.costs],
         "usd": round(sum(c.dollars for c in plan.costs), 2), "not_counted": list(NOT_COUNTED),

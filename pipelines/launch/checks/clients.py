@@ -20,7 +20,7 @@ from google.cloud import bigquery, storage
 from google.cloud.kms_v1 import KeyManagementServiceClient
 from google.cloud.resourcemanager_v3 import ProjectsClient
 from google.cloud.secretmanager_v1 import SecretManagerServiceClient
-from google.pubsub_v1 import SubscriberClient
+from google.protobuf.json_format import ParseError
 
 from pipelines.sources import gcs
 from schemas.errors import Fault, Misconfigured
@@ -28,6 +28,8 @@ from transforms.channel import is_loopback
 
 _SECONDS, _HERE = 10.0, 120.0  # that a call waits; and for a stand-in, which refuses at once where it is away
 _SCOPE = ["https://www.googleapis.com/auth/cloud-platform"]
+_STRANGE = (ParseError, KeyError, AttributeError, TypeError)
+"""What Google's libraries raise at an answer that is none of their services', such as the page of a network that wants a login."""
 _AWAY = (exceptions.ServerError, exceptions.TooManyRequests, exceptions.RetryError, requests.exceptions.RequestException, TransportError, ConnectionError)
 
 T = TypeVar("T")
@@ -49,6 +51,8 @@ def asked(call: Callable[[], T]) -> T:
         raise NotChecked(f"not reachable: {type(error).__name__}") from None
     except exceptions.ClientError as error:
         raise NotChecked(f"the service did not take the question: HTTP {error.code}") from None
+    except _STRANGE:
+        raise NotChecked("what answered is not Google's service") from None
     except GoogleAuthError:
         raise NotChecked("the credentials were not accepted; to act as a service account takes roles/iam.serviceAccountTokenCreator on it") from None
 
@@ -84,7 +88,7 @@ class Clients:
 
     @cached_property
     def session(self) -> AuthorizedSession:
-        """For what has no client library here: Artifact Registry, IAM, the registry of images."""
+        """For what has no client library here, or one that asks an emulator: Artifact Registry, IAM, Pub/Sub, the registry of images."""
         made = AuthorizedSession(self.credentials)  # type: ignore[no-untyped-call]
         made.trust_env = not self.endpoint  # a proxy would be asked for localhost too
         return made
@@ -110,7 +114,7 @@ class Clients:
 
     def rest(self, kind: type[T]) -> T:
         """Google's client of this kind."""
-        # Clients of this kind read no emulator's address from the environment: what is asked is Google, or the stand-in.
+        # Clients of these kinds read no emulator's address from the environment, as Pub/Sub's does: what is asked is Google, or the stand-in.
         made: Any = kind
         options = ClientOptions(api_endpoint=self.endpoint) if self.endpoint else ClientOptions()
         found: T = self._once((kind,), lambda: made(transport="rest", credentials=self.credentials, client_options=options))
@@ -126,8 +130,8 @@ class Clients:
 
     def bucket_location(self, name: str) -> str:
         """Where a bucket lies, in small letters; asked once. Raises NotFound, NotChecked."""
-        bucket = self._once(("location", name), lambda: asked(lambda: self.storage.get_bucket(name, timeout=self.seconds, retry=None)))
-        return str(bucket.location or "").lower()
+        where = self._once(("location", name), lambda: asked(lambda: self.storage.get_bucket(name, timeout=self.seconds, retry=None).location))
+        return str(where or "").lower()
 
     def _once(self, question: tuple[Any, ...], ask: Callable[[], T]) -> T:
         if question not in self._known:
@@ -145,8 +149,9 @@ def _own() -> Any:
         return None
 
 
-_CLIENTS: dict[str, Any] = {"project": ProjectsClient, "subscription": SubscriberClient, "secret": SecretManagerServiceClient,
-                            "key": KeyManagementServiceClient}
+_CLIENTS: dict[str, Any] = {"project": ProjectsClient, "secret": SecretManagerServiceClient, "key": KeyManagementServiceClient}
+_PATHS = {"repository": ("artifactregistry.googleapis.com", "v1/{}"), "subscription": ("pubsub.googleapis.com", "v1/{}"),
+          "account": ("iam.googleapis.com", "v1/projects/-/serviceAccounts/{}")}
 
 
 def _granted(clients: Clients, kind: str, name: str, permissions: tuple[str, ...]) -> set[str]:
@@ -157,9 +162,9 @@ def _granted(clients: Clients, kind: str, name: str, permissions: tuple[str, ...
         return set(clients.storage.bucket(name).test_iam_permissions(list(permissions), timeout=clients.seconds, retry=None))
     if kind == "table":
         return set(clients.bigquery.test_iam_permissions(name, list(permissions), retry=None, timeout=clients.seconds).get("permissions", ()))
-    service, path = (("artifactregistry.googleapis.com", f"v1/{name}") if kind == "repository"
-                     else ("iam.googleapis.com", f"v1/projects/-/serviceAccounts/{name}"))
-    answer = clients.session.post(clients.url(service, f"{path}:testIamPermissions"), json={"permissions": list(permissions)}, timeout=clients.seconds)
+    service, path = _PATHS[kind]
+    url = clients.url(service, f"{path.format(name)}:testIamPermissions")
+    answer = clients.session.post(url, json={"permissions": list(permissions)}, timeout=clients.seconds)
     return set(answered(answer).json().get("permissions", ()))
 
 

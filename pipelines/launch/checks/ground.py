@@ -23,10 +23,10 @@ def subnetwork(setting: Setting) -> list[Fault]:
     project, region, name = match[1] or setting.profile.project, match[2], match[3]
     url = setting.launcher.url("compute.googleapis.com", f"compute/v1/projects/{project}/regions/{region}/subnetworks/{name}")
     try:
-        found = asked(lambda: answered(setting.launcher.session.get(url, timeout=setting.launcher.seconds))).json()
+        private = asked(lambda: answered(setting.launcher.session.get(url, timeout=setting.launcher.seconds)).json().get("privateIpGoogleAccess"))
     except exceptions.NotFound:
         return [Fault(f"{setting.where}: subnetwork", "is not there", "make it (infra/ does), or correct the profile")]
-    if setting.profile.public_ips or found.get("privateIpGoogleAccess") is True:
+    if setting.profile.public_ips or private is True:
         return []
     return [Fault(f"{setting.where}: subnetwork", "has no Private Google Access: workers without public addresses reach none of Google's services",
                   f"gcloud compute networks subnets update {name} --project={project} --region={region} --enable-private-ip-google-access")]
