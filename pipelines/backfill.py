@@ -154,8 +154,11 @@ def _alone(place: Path, name: str, days: list[date], moment: float) -> Iterator[
     while (taken := _busy(place, name, days)) and time.monotonic() < until:
         time.sleep(0.1)
     _refuse(taken)
-    with locked(place):
-        lock = lake_runs.enlist(place, name, days)
+    try:
+        with locked(place):
+            lock = lake_runs.enlist(place, name, days)
+    except Misconfigured:
+        raise Misconfigured([Fault("this range", f"is being written by the same request already ({name})", "wait for its end, or end it")]) from None
     try:
         yield
     finally:

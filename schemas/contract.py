@@ -102,13 +102,13 @@ def read(folder: Place, allow_unwrapped_keys: bool = False) -> Contract:
     allow_unwrapped_keys: take templates that hold a key in clear, for tests.
     """
     faults: list[Fault] = []
-    texts = {f: _text(folder / f, faults) for f in ("contract.yaml", "event.avsc", "inspect.json", "deidentify.json")}
-    head = _head(texts["contract.yaml"], str(folder / "contract.yaml"), faults)
-    fields, found = read_fields(texts["event.avsc"], str(folder / "event.avsc")) if texts["event.avsc"] else ((), [])
+    texts = {f: text for f in ("contract.yaml", "event.avsc", "inspect.json", "deidentify.json") if (text := _text(folder / f, faults)) is not None}
+    head = _head(texts["contract.yaml"], str(folder / "contract.yaml"), faults) if "contract.yaml" in texts else {}
+    fields, found = read_fields(texts["event.avsc"], str(folder / "event.avsc")) if "event.avsc" in texts else ((), [])
     faults += found
     faults += _names(head, fields, folder)
-    inspect, deidentify = texts["inspect.json"], texts["deidentify.json"]
-    if inspect and deidentify:
+    inspect, deidentify = texts.get("inspect.json", ""), texts.get("deidentify.json", "")
+    if {"inspect.json", "deidentify.json"} <= texts.keys():
         faults += templates.check(inspect, deidentify, fields, str(folder), allow_unwrapped_keys)
         faults += privacy.check(deidentify, inspect, fields, str(head.get("id")), str(head.get("time")), str(folder))
     model = None
@@ -128,7 +128,7 @@ def read(folder: Place, allow_unwrapped_keys: bool = False) -> Contract:
         tuple(sorted((str(table), duration(span) or timedelta()) for table, span in head.get("expiration", {}).items())))
 
 
-def _text(file: Place, faults: list[Fault]) -> str:
+def _text(file: Place, faults: list[Fault]) -> str | None:
     try:
         return content(file, MAX_BYTES).decode("utf-8")
     except FileNotFoundError:
@@ -137,12 +137,10 @@ def _text(file: Place, faults: list[Fault]) -> str:
         faults.append(Fault(str(file), "cannot be read as UTF-8 text", "check the file and its permissions"))
     except Misconfigured as error:
         faults += error.faults
-    return ""
+    return None
 
 
 def _head(text: str, where: str, faults: list[Fault]) -> dict[str, Any]:
-    if not text:
-        return {}
     try:
         head = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -172,8 +170,11 @@ def _head(text: str, where: str, faults: list[Fault]) -> dict[str, Any]:
         faults.append(Fault(f"{where}: max_row_bytes", "is not between 100 and 10,000,000", "give the longest row in bytes"))
     if not isinstance(head.get("tagger", True), bool):
         faults.append(Fault(f"{where}: tagger", "is neither true nor false", "say true or false"))
-    if not isinstance(head.get("labels", {}), dict):
-        faults.append(Fault(f"{where}: labels", "is not a mapping", "give owner, cost_center, data_class as key: value"))
+    labels = head.get("labels", {})
+    if not isinstance(labels, dict) or not all(isinstance(value, str | int | float) for value in labels.values()):
+        faults.append(Fault(f"{where}: labels", "is not a mapping of names to texts", "give owner, cost_center, data_class as key: value"))
+    elif len({str(name).lower() for name in labels}) < len(labels):
+        faults.append(Fault(f"{where}: labels", "holds a name twice, in small letters and in others: Google's labels are in small ones", "give it once"))
     return head
 
 

@@ -79,7 +79,7 @@ def _type(raw: Any) -> tuple[str, bool] | None:
         logical = raw.get("logicalType")
         if not isinstance(raw.get("type"), str):
             return None
-        raw = _LOGICAL.get((raw["type"], logical)) if logical else raw["type"]
+        raw = _LOGICAL.get((raw["type"], str(logical))) if logical else raw["type"]
     return (raw, nullable) if raw in TYPES else None
 
 
@@ -90,7 +90,7 @@ def _field(name: str, raw: dict[str, Any], at: str, faults: list[Fault]) -> Fiel
     typed = _type(raw.get("type"))
     if typed is None:
         faults.append(Fault(f"{at}.type", "is not a type of an event", f'use one of {", ".join(TYPES)}, or ["null", TYPE]'))
-    if raw.get("privacy") not in PRIVACY:
+    if raw.get("privacy") not in tuple(PRIVACY):  # whatever it is: a list has no hash
         faults.append(Fault(f"{at}.privacy", "is missing or unknown", f"say one of {', '.join(PRIVACY)}"))
     if not isinstance(raw.get("doc"), str) or not raw["doc"].strip():
         faults.append(Fault(f"{at}.doc", "is missing", "say in a sentence what the field holds"))

@@ -7,7 +7,6 @@ https://cloud.google.com/sensitive-data-protection/limits.
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import TypeVar
 
 import proto
@@ -61,10 +60,10 @@ def check(inspect_text: str, deidentify_text: str, fields: Sequence[Field], fold
     """Everything that is wrong with the two templates of a contract with these fields."""
     faults: list[Fault] = []
     known = {f.name: f for f in fields}
-    where = Path(folder) / "inspect.json", Path(folder) / "deidentify.json"
-    inspect = _read(inspect_template, inspect_text, str(where[0]), faults)
-    deidentify = _read(deidentify_template, deidentify_text, str(where[1]), faults)
-    found: list[tuple[Path, _Found]] = []
+    where = f"{folder}/inspect.json", f"{folder}/deidentify.json"
+    inspect = _read(inspect_template, inspect_text, where[0], faults)
+    deidentify = _read(deidentify_template, deidentify_text, where[1], faults)
+    found: list[tuple[str, _Found]] = []
     if inspect is not None:
         found += [(where[0], f) for f in _inspection(inspect)]
     if deidentify is not None:

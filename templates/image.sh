@@ -10,6 +10,13 @@ case $job in  # a misspelt one would be found by the launcher, minutes into a la
   batch | stream | replay | reidentify) ;;
   *) echo "JOB=$job is no job: batch, stream, replay or reidentify." >&2; exit 2 ;;
 esac
+case ${image##*/} in
+  *[:@]*) echo "IMAGE=$image holds a tag or a digest: give HOST/PATH alone, the tag is made of version and job." >&2; exit 2 ;;
+esac
+case $image in
+  */*) ;;
+  *) [ -z "${PUSH:-}" ] || { echo "PUSH needs IMAGE=HOST/PATH, such as REGION-docker.pkg.dev/P/R/penstock: $image names no registry." >&2; exit 2; } ;;
+esac
 version=$(sed -n 's/^ *version="\(.*\)",/\1/p' setup.py)
 tag=$image:$version-$job
 out=build/image
@@ -18,6 +25,10 @@ mkdir -p "$out"
 works() { command -v "$1" > /dev/null && "$1" info > /dev/null 2>&1; }  # docker may be a client without an engine
 
 engine=${ENGINE:-}
+case $engine in
+  "" | docker | podman | buildah) ;;
+  *) echo "ENGINE=$engine is none of docker, podman, buildah." >&2; exit 2 ;;
+esac
 for candidate in docker podman buildah; do
   if [ -z "$engine" ] && works "$candidate"; then engine=$candidate; fi
 done
@@ -52,6 +63,7 @@ if [ -n "${PUSH:-}" ]; then
             digest=$(docker image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$tag" | sed -n "s#^$image@##p" | head -n 1) ;;
     *) "$engine" push --digestfile "$out/digest" "$tag" && digest=$(cat "$out/digest") ;;
   esac
+  [ -n "$digest" ] || { echo "The registry's digest of $tag is not known to $engine: look there, a launch names the image by it." >&2; exit 1; }
   echo "image: $image@$digest"
 elif [ "$engine" = buildah ]; then
   echo "image: $tag (not pushed; configuration sha256:$(buildah inspect --type image --format '{{.FromImageID}}' "$tag"))"

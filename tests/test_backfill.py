@@ -15,11 +15,13 @@ import orjson
 import pytest
 
 from pipelines.__main__ import main
+from pipelines.backfill import _alone
 from pipelines.done import Done
 from pipelines.sinks import lake_runs
 from pipelines.sinks.lake import Lake
-from pipelines.sinks.lake_catalog import RUNNING, locked
+from pipelines.sinks.lake_catalog import RUNNING, locked, make
 from schemas.contract import load
+from schemas.errors import Misconfigured
 from tests import gcs_emulator, lakes
 from tests.cloud_backfill import story
 from tests.lakes import CONTRACT
@@ -189,6 +191,16 @@ def test_a_day_that_another_run_is_writing_is_refused(raw, key_folder, tmp_path,
     with locked(output):
         assert lake_runs.replacing(output) == {}
     assert not list((output / RUNNING).glob("*.done"))
+
+
+def test_the_same_backfill_twice_at_once_is_told_to_wait(tmp_path) -> None:
+    """It has no --run that could be another one."""
+    make(tmp_path)
+    with (_alone(tmp_path, "backfill-a", SIX, 0.0), pytest.raises(Misconfigured, match="this range: is being written by the same request .*; wait for its end"),
+          _alone(tmp_path, "backfill-a", SIX, 0.0)):
+        pass
+    with _alone(tmp_path, "backfill-a", SIX, 0.0):
+        pass
 
 
 def test_batch_refuses_it_too_but_a_day_of_the_backfill_that_holds_it(raw, key_folder, tmp_path, capsys) -> None:

@@ -53,6 +53,23 @@ def test_each_file_that_it_names_is_there() -> None:
     assert not {name for name in named - theirs if not (ROOT / name).exists()}
 
 
+def test_keys_that_it_has_one_make_here_are_not_committed() -> None:
+    made = {words[2] for words in map(str.split, FENCED) if words[:2] == ["penstock", "keys"]}
+    made |= {word.partition("=")[2] for line in FENCED if line.startswith("penstock keys") for word in line.split() if word.startswith("--secret=")}
+    assert made == {"keys", "keys.json"} and made <= {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+
+
+def test_what_a_destruction_stops_at_is_told() -> None:
+    held = {guard for file in (ROOT / "infra").glob("*.tf") for guard in re.findall(r"(prevent_destroy|deletion_protection) += true", file.read_text())}
+    assert held == {"prevent_destroy", "deletion_protection"} and all(f"`{guard}`" in DEPLOY.split("## 11.")[1] for guard in held)
+
+
+def test_a_second_image_needs_a_version_of_its_own() -> None:
+    """artifacts.tf lets no tag be moved, and image.sh names an image by the version: who is not told is refused at the second push."""
+    assert "immutable_tags = true" in (ROOT / "infra/artifacts.tf").read_text() and "tag=$image:$version-$job" in (ROOT / "templates/image.sh").read_text()
+    assert "raise `version` in setup.py" in DEPLOY
+
+
 def test_each_make_target_is_there() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert {line.split()[1] for line in FENCED if line.startswith("make ")} <= targets

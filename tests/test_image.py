@@ -153,6 +153,26 @@ def test_the_engine_that_works_is_chosen_and_the_digest_printed(tmp_path, engine
         assert (tree / "build/image/replay.sbom.json").read_text() == '{"bomFormat": "CycloneDX"}\n'
 
 
+@pytest.mark.parametrize(("environment", "told"), [
+    ({"PUSH": "1"}, "PUSH needs IMAGE=HOST/PATH"), ({"IMAGE": "host.dev/p/r/penstock:1"}, "holds a tag or a digest"),
+    ({"IMAGE": f"host.dev/p/r/penstock@sha256:{64 * 'a'}"}, "holds a tag or a digest"), ({"ENGINE": "nerdctl"}, "ENGINE=nerdctl is none of docker, podman, buildah")])
+def test_what_an_image_cannot_be_made_of_is_told_before_it_is_built(environment: dict[str, str], told: str) -> None:
+    done = subprocess.run([ROOT / "templates/image.sh"], capture_output=True, text=True, env={"PATH": "/usr/bin:/bin", **environment})
+    assert (done.returncode, done.stdout) == (2, "") and told in done.stderr
+
+
+def test_an_image_whose_digest_nobody_knows_is_not_told_as_pushed(tmp_path) -> None:
+    (tmp_path / "templates").mkdir()
+    for file in ("templates/image.sh", "setup.py", "requirements.lock"):
+        (tmp_path / file).write_text((ROOT / file).read_text())
+    program = tmp_path / "docker"
+    program.write_text(ENGINE.format(name="docker", said=tmp_path / "said", info=0, hex="", answer="another/image@sha256:0"))
+    program.chmod(stat.S_IRWXU)
+    done = subprocess.run(["bash", tmp_path / "templates/image.sh"], capture_output=True, text=True,
+                          env={"PATH": f"{tmp_path}:/usr/bin:/bin", "IMAGE": "host/p/r/penstock", "PUSH": "1", "ENGINE": "docker"})
+    assert done.returncode == 1 and "image: " not in done.stdout and "digest" in done.stderr
+
+
 def test_an_image_is_of_a_job_that_there_is() -> None:
     (taken,) = re.findall(r"(?m)^  ([\w |]+)\) ;;$", (ROOT / "templates/image.sh").read_text())
     assert taken.split(" | ") == sorted(JOBS, key=taken.index) and len(JOBS) == taken.count("|") + 1

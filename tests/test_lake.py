@@ -18,12 +18,14 @@ from pipelines.sinks.lake import Lake, stored_hashes
 from pipelines.sinks.lake_catalog import load_extensions, locked, make, write_connection
 from pipelines.sinks.lake_commit import NOTHING, Lost, Unbalanced, commit, fingerprint
 from pipelines.sinks.lake_files import EVENTS_TABLE, by_day, conform, place
+from pipelines.sinks.lake_tables import _execute
 from pipelines.sinks.lake_upkeep import keep_up
 from schemas.arrow import stored_columns
 from schemas.errors import Misconfigured
 from schemas.fields import Field
 from schemas.tables import FAILURES, REPLAYS, RUNS
 from tests.lakes import CONTRACT, DAY, NEXT, STARTED, events, failures, files, finish, one_run, tallies
+from tests.runs import run
 from transforms.ledger import Tally
 
 TEXT = next(f for f in CONTRACT.fields if f.name == "text")
@@ -95,6 +97,43 @@ def test_a_folder_that_is_no_lake_is_refused(tmp_path: Path, made, words: str) -
         Lake.writer(str(tmp_path / "out"), CONTRACT, "a")
     with pytest.raises(Misconfigured):
         Lake.reader(str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(("most_bytes", "words"), [(30_000, "catalog.sqlite cannot be made"), (None, "its tables cannot be made: TransactionException")])
+def test_a_full_disk_while_tables_are_made_leaves_none_that_cannot_be_opened(tmp_path: Path, most_bytes: int | None, words: str) -> None:
+    """The catalog itself, by a process whose files may not grow; its tables, where the transaction fails and none is left to roll back."""
+    if most_bytes:
+        program = f"from pipelines.sinks.lake import Lake; from tests.lakes import CONTRACT; Lake.writer({str(tmp_path / 'out')!r}, CONTRACT, 'a')"
+        told = run(tmp_path, command=("-c", program), most_bytes=most_bytes).text()
+    else:
+        make(tmp_path / "out")
+        with pytest.raises(Misconfigured) as error:
+            _execute(Uncommitted(), tmp_path / "out", ["CREATE TABLE lake.x (a INT)"])  # type: ignore[arg-type]
+        told = str(error.value)
+    assert words in told and "look whether the disk is full" in told
+    with Lake.writer(str(tmp_path / "out"), CONTRACT, "b"):
+        pass
+
+
+class Uncommitted:
+    """A connection whose commit fails, as DuckLake's does on a full disk."""
+
+    def begin(self) -> None: ...
+
+    def execute(self, statement: str) -> None: ...
+
+    def commit(self) -> None:
+        raise duckdb.TransactionException("database or disk is full")
+
+    def rollback(self) -> None:
+        raise duckdb.TransactionException("no transaction is active")
+
+
+def test_a_run_ends_though_nobody_can_look_into_its_tables(tmp_path: Path) -> None:
+    lake = Lake.writer(str(tmp_path / "out"), CONTRACT, "a")
+    lake.connection.execute("DROP TABLE lake.runs")
+    lake.close()
+    assert list((tmp_path / "out" / "running").iterdir()) == []
 
 
 @pytest.mark.parametrize("url", ["gs://bucket/tables", "BQ://project.dataset", " bq://project.dataset", "s3://x"])

@@ -302,6 +302,20 @@ def test_an_update_of_the_same_graph(service, staged, profile, key_folder, capsy
     assert sent["launchParameter"]["update"] is True and "transformNameMappings" not in sent["launchParameter"]
 
 
+@pytest.mark.parametrize(("labels", "told"), [
+    (["contract=census", "contract_version=0-9", "owner=x"], "changes: the contract, from census 0-9 to census 1-0"),
+    (['{"penstock": "stream", "contract": "benefits", "contract_version": "1-0"}'], "changes: the contract, from benefits 1-0 to census 1-0"),
+    (["contract=census", "contract_version=1-0"], ""), ([], ""), (None, ""), ("contract=census", "")])
+def test_another_contract_is_told(service, staged, profile, key_folder, capsys, labels, told) -> None:
+    """The graph of another version is the same graph: what differs is within what it carries."""
+    staged.put("bucket", "staging/pipeline.pb", _staged("census", key_folder))
+    (job,) = service.jobs.values()
+    job["environment"]["sdkPipelineOptions"]["options"]["labels"] = labels
+    assert launch("update", service, profile, f"--storage_endpoint={staged.url}") == 0
+    seen = capsys.readouterr().out
+    assert told in seen and ("the contract" in seen) == bool(told)
+
+
 def test_an_update_to_another_graph_is_refused_and_told(service, staged, profile, key_folder, capsys) -> None:
     staged.put("bucket", "staging/pipeline.pb", _staged("telemetry", key_folder))
     assert launch("update", service, profile, f"--storage_endpoint={staged.url}") == 2

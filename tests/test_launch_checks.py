@@ -141,7 +141,7 @@ def test_a_bucket_out_of_reach_is_not_checked_and_not_launched(sent, capsys) -> 
     ("old", ["changes: nothing in the graph", "changes: the image, from old to new"]),
 ])
 def test_another_image_is_a_change(was, told) -> None:
-    assert list(sentences(Difference([], []), was, "new")) == told
+    assert list(sentences(Difference([], []), {"sdk_container_image": was}, "new", load("census"))) == told
 
 
 def test_two_jobs_of_a_name_are_told_apart_by_hand(sent, capsys) -> None:

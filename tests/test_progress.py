@@ -1,5 +1,6 @@
 """Progress: rows a second and the fates so far; what is told of an error is its place alone."""
 
+import errno
 import io
 import itertools
 import time
@@ -48,3 +49,7 @@ def test_frames_tell_types_and_places_and_no_text() -> None:
             raise RuntimeError("secret-456") from None
     told = frames(error.value)
     assert told.startswith("RuntimeError from ValueError at") and "test_progress.py" in told and "secret" not in told
+
+
+def test_frames_tell_a_full_disk() -> None:
+    assert frames(OSError(errno.ENOSPC, "secret-123")).startswith("OSError (the disk is full) at") and "disk" not in frames(OSError(errno.EIO, "secret-123"))

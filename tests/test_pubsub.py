@@ -117,7 +117,7 @@ def test_what_is_given_back_comes_again_at_once(client: Any) -> None:
         taken = subscription.take(FOREVER, STOP)
         done = subscription.take(FOREVER, STOP)
         subscription.acknowledge(_ids(done))
-        until(lambda: subscription._hand.count == 10)  # none is on its way to a pull, which would keep it for its deadline
+        until(lambda: subscription._hand.count >= 10)  # none is on its way to a pull, which would keep it for its deadline
         subscription.give_back()
         assert not subscription.drained
     left = {b"%d" % n for n in range(30)} - set(_bodies(done))

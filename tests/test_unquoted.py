@@ -7,6 +7,7 @@ from typing import Any
 
 import apache_beam as beam
 import pytest
+from apache_beam.internal.cloudpickle import cloudpickle
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.userstate import TimerSpec, on_timer
 
@@ -101,3 +102,26 @@ def test_a_wrapped_pipeline_answers_as_before() -> None:
     assert_that(found, equal_to(["A GLOBALWINDOW", "B GLOBALWINDOW"]))
     unquote(pipeline)
     pipeline.run().wait_until_finish()
+
+
+def test_a_wrapped_method_is_pickled_by_its_name_alone() -> None:
+    """A kept graph pickles and unpickles its DoFns in every run: code in them is dear."""
+    steps = [Fails("process"), Foreseen()]
+    pipeline = beam.Pipeline("FnApiRunner")
+    pipeline | beam.Create(["a"]) | beam.ParDo(steps[0]) | beam.ParDo(steps[1])
+    unquote(pipeline)
+    assert b"_make_function" in cloudpickle.dumps(unquoted(Fails.process)), "the control: what code looks like"
+    for step in steps:
+        pickled = cloudpickle.dumps(step)
+        assert b"_make_function" not in pickled
+        with pytest.raises(Exception) as raised:
+            list(cloudpickle.loads(pickled).process("a") or ())
+        assert SECRET not in repr(raised.value), "and wraps when it is back"
+
+
+def test_what_a_dofn_does_not_do_is_not_wrapped() -> None:
+    step = Foreseen()
+    pipeline = beam.Pipeline("FnApiRunner")
+    pipeline | beam.Create(["a"]) | beam.ParDo(step)
+    unquote(pipeline)
+    assert {name for name in ("setup", "start_bundle", "process", "finish_bundle", "teardown") if name in vars(step)} == {"process"}

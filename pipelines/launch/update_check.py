@@ -1,5 +1,6 @@
 """Whether a job that runs can be updated to today's graph: the graph that it was started with, out of its staging, beside the one that is built here."""
 
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from requests import RequestException
 
 from pipelines import graph, stream_graph
 from pipelines.launch.graph_shape import Graph, changed, incompatible, normal
-from pipelines.launch.submitting import RUNNER
+from pipelines.launch.submitting import RUNNER, contract_labels
 from pipelines.options import StreamOptions
 from pipelines.sinks.bigquery import dataset
 from pipelines.sources import gcs
@@ -84,11 +85,16 @@ def todays_graph(options: StreamOptions, contract: Contract) -> Graph:
         return normal(pipeline.runner.proto_pipeline)
 
 
-def sentences(found: Difference, image_was: str, image: str) -> Iterator[str]:
-    """What is told of a difference, line by line; image_was: "" where it is not known."""
+def sentences(found: Difference, told: Mapping[str, Any], image: str, contract: Contract) -> Iterator[str]:
+    """What is told of a difference, line by line. told: the running job's pipeline options; image, contract: today's."""
     yield from (f"cannot be updated: {line}" for line in found.why)
     yield from (f"changes: {line}" for line in found.what)
     if not found.what:
         yield "changes: nothing in the graph"
-    if image_was not in ("", image):
-        yield f"changes: the image, from {image_was} to {image}"
+    if (was := str(told.get("sdk_container_image", ""))) not in ("", image):
+        yield f"changes: the image, from {was} to {image}"
+    # A graph holds its contract pickled, which is not read; the labels tell which one it was. Each is NAME=VALUE, or JSON of several.
+    labels = dict(re.findall(r"\b(contract|contract_version)[\"']?[=:] *[\"']?([a-z0-9_-]+)", " ".join(map(str, told.get("labels") or ()))))
+    now = {name: value for name, value in contract_labels(contract).items() if name in labels}
+    if now != labels:
+        yield f"changes: the contract, from {' '.join(labels[name] for name in sorted(labels))} to {' '.join(now[name] for name in sorted(labels))}"

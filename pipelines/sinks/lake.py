@@ -151,13 +151,13 @@ class Lake:
         if self._lock.closed:
             return
         with locked(self.folder):
-            committed = ledger(self.connection, self.run)
-            lake_runs.withdraw(self.connection, self.folder, self.run)
-            if committed:
-                try:
+            try:
+                committed = ledger(self.connection, self.run)
+                lake_runs.withdraw(self.connection, self.folder, self.run)
+                if committed:
                     keep_up(self.connection)
-                except duckdb.Error as error:  # another program is at the tables: the next run keeps them up
-                    _LOG.warning("upkeep of the tables was put off: %s", type(error).__name__)
+            except duckdb.Error as error:  # a full disk, or another program is at the tables: the next run removes what is left, and keeps them up
+                _LOG.warning("upkeep of the tables was put off: %s", type(error).__name__)
             lake_runs.discharge(self.folder, self.run, self._lock)
         self.connection.close()
 

@@ -28,6 +28,7 @@ _OURS = {CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", f"{CATALOG}-journal", DATA
 _EXTENSIONS = ("ducklake", "sqlite_scanner", "httpfs")  # the last one encrypts what is spilled to disk; nothing is fetched with it
 _WRITER_MEMORY, _WRITER_THREADS = "400MB", 2  # it lives in the process of the pipeline; a reader has a process of its own
 _BUSY_MS = 20_000
+FULL = "look whether the disk is full; then run it again"
 
 
 def make(folder: Path) -> None:
@@ -74,9 +75,16 @@ def engine(folder: Path) -> "duckdb.DuckDBPyConnection":
 
 
 def write_connection(folder: Path) -> "duckdb.DuckDBPyConnection":
-    """A connection that reads and writes the tables as lake.NAME. Raises Misconfigured."""
-    connection = engine(folder)
-    _attach(connection, folder, f", DATA_INLINING_ROW_LIMIT 0, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT {_BUSY_MS}")
+    """A connection that reads and writes the tables as lake.NAME; whoever may be the first to do so is alone (locked). Raises Misconfigured."""
+    connection, first = engine(folder), not (folder / CATALOG).exists()
+    try:
+        _attach(connection, folder, f", DATA_INLINING_ROW_LIMIT 0, META_JOURNAL_MODE 'WAL', META_BUSY_TIMEOUT {_BUSY_MS}")
+    except Misconfigured:
+        if not first:
+            raise
+        for half in folder.glob(f"{CATALOG}*"):  # it could not be opened ever after
+            half.unlink()
+        raise Misconfigured([_fault(folder, f"{CATALOG} cannot be made", FULL)]) from None
     return connection
 
 

@@ -1,6 +1,7 @@
 """The tables of a lake as the contract declares them: made when missing, compared when there."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from pipelines.sinks import lake_views
-from pipelines.sinks.lake_catalog import quoted
+from pipelines.sinks.lake_catalog import FULL, quoted
 from schemas.arrow import stored_columns, window_columns
 from schemas.contract import Contract
 from schemas.errors import Fault, Misconfigured
@@ -46,8 +47,8 @@ def declare(connection: "duckdb.DuckDBPyConnection", folder: Path, contract: Con
         raise Misconfigured(faults)
     if statements and "events" not in present:
         statements.append(f"COMMENT ON TABLE lake.events IS {quoted(_OWNER + contract.name)}")
-    _execute(connection, statements)
-    _execute(connection, lake_views.statements(connection, contract))
+    _execute(connection, folder, statements)
+    _execute(connection, folder, lake_views.statements(connection, contract))
 
 
 def declare_audit(connection: "duckdb.DuckDBPyConnection", folder: Path) -> None:
@@ -83,11 +84,11 @@ def _declare_one(connection: "duckdb.DuckDBPyConnection", folder: Path, table: s
     statements, faults = _compare(table, columns, there, folder) if there else (_create(table, columns), [])
     if faults:
         raise Misconfigured(faults)
-    _execute(connection, statements)
+    _execute(connection, folder, statements)
 
 
-def _execute(connection: "duckdb.DuckDBPyConnection", statements: list[str]) -> None:
-    """All of them in one transaction."""
+def _execute(connection: "duckdb.DuckDBPyConnection", folder: Path, statements: list[str]) -> None:
+    """All of them in one transaction. Raises Misconfigured where it cannot be committed."""
     if not statements:
         return
     connection.begin()
@@ -95,9 +96,10 @@ def _execute(connection: "duckdb.DuckDBPyConnection", statements: list[str]) -> 
         for statement in statements:
             connection.execute(statement)
         connection.commit()
-    except duckdb.Error:
-        connection.rollback()
-        raise
+    except duckdb.Error as error:
+        with suppress(duckdb.Error):  # where the commit failed there is nothing left to roll back
+            connection.rollback()
+        raise Misconfigured([Fault(str(folder), f"its tables cannot be made: {type(error).__name__}", FULL)]) from None
 
 
 def _present(connection: "duckdb.DuckDBPyConnection") -> dict[str, dict[str, tuple[str, bool]]]:

@@ -160,7 +160,7 @@ def _compared(launch: _Launch, old: Job) -> list[Fault]:
         return [*error.faults, Fault(subject, "is not compared with today's graph, so that nobody knows what the update would lose",
                                      "mend what hinders it; --force leaves it to Dataflow's own check")]
     found = difference(running, new, {**dict(launch.profile.transform_names), **launch.names})
-    print("\n".join(sentences(found, str(told.get("sdk_container_image", "")), launch.profile.image)))
+    print("\n".join(sentences(found, told, launch.profile.image, launch.setting.whole())))
     return [Fault(subject, "cannot be updated to this graph", "map names that have changed (transform_names of the profile), "
                   "or drain it and run anew; --force leaves it to Dataflow's own check")] if found.why else []
 
