@@ -36,7 +36,7 @@ def failed(status: int, word: str) -> exceptions.GoogleAPICallError:
 @pytest.mark.parametrize(("error", "again"), [
     (failed(503, "backendError"), True), (failed(403, "rateLimitExceeded"), True), (failed(429, "rateLimitExceeded"), True), (failed(500, "internalError"), True),
     (failed(403, "quotaExceeded"), False), (failed(429, "quotaExceeded"), False), (failed(400, "invalid"), False), (failed(404, "notFound"), False),
-    (failed(409, "duplicate"), False), (exceptions.Aborted("x"), True), (exceptions.AlreadyExists("x"), False), (failed(403, "accessDenied"), False), (exceptions.BadGateway("x"), True), (ConnectionResetError(), True), (ValueError(), False),
+    (failed(409, "duplicate"), False), (exceptions.Aborted("x"), True), (exceptions.Cancelled("x"), True), (exceptions.AlreadyExists("x"), False), (failed(403, "accessDenied"), False), (exceptions.BadGateway("x"), True), (ConnectionResetError(), True), (ValueError(), False),
     (requests.exceptions.JSONDecodeError("value SECRET", "value SECRET", 0), True)])
 def test_what_is_tried_again(error, again) -> None:
     assert passes(error) is again and "SECRET" not in reason(error)

@@ -176,7 +176,7 @@ def test_a_service_that_stays_away_is_told_and_nothing_is_stored(world) -> None:
     assert world.ids() == []
 
 
-@pytest.mark.parametrize("kind", ["lost", "UNAVAILABLE", "slow", "INTERNAL", "ABORTED"])
+@pytest.mark.parametrize("kind", ["lost", "UNAVAILABLE", "slow", "INTERNAL", "ABORTED", "CANCELLED"])
 def test_a_commit_is_done_once_whatever_becomes_of_its_answer(kind, world) -> None:
     pending = Pending(world.client, TABLE, SCHEMA, QUICK)
     pending.append(batch(1, 2))

@@ -87,8 +87,8 @@ def reason(error: Exception) -> str:
 def passes(error: Exception) -> bool:
     """True where the same call may succeed a little later. A quota by the day (quotaExceeded) is not waited for."""
     if isinstance(error, exceptions.GoogleAPICallError):
-        if isinstance(error, exceptions.Aborted):  # of gRPC: to be tried again; its number, 409, is also that of what is there already
-            return True
+        if isinstance(error, exceptions.Aborted | exceptions.Cancelled):  # of gRPC: to be tried again, and said by a server that ends. The first
+            return True  # one's number, 409, is also that of what is there already
         return reason(error) in AGAIN or (error.code in (408, 429, 500, 502, 503, 504) and reason(error) != "quotaExceeded")
     return isinstance(error, CONNECTION)
 
